@@ -1,0 +1,64 @@
+/* Option groups that several commands take, as argp children.
+ *
+ * A command lists them in its `children` with the struct to fill as child input (set in its
+ * parser at ARGP_KEY_INIT: state->child_inputs[i] = &options->data).  Each group fills in its
+ * defaults at its own ARGP_KEY_INIT and exits 2 with a sentence on a value that cannot be meant. */
+#ifndef PF_CLI_OPTIONS_H
+#define PF_CLI_OPTIONS_H
+
+#include "cli/cli.h"
+#include "common/combine/schedule.h"
+#include "common/data/dataset.h"
+#include "common/data/partition.h"
+#include "common/nn/train.h"
+#include "sim/array/evaluate.h"
+
+/* --seed N  --threads N  --json  --quiet  --verbose */
+struct pf_options_common {
+    uint64_t seed;
+    size_t threads; /* 0: one per core */
+    bool json;
+    bool quiet;
+    bool verbose;
+};
+extern const struct argp pf_options_common_argp;
+
+/* --data synthetic|cifar10|idx|mnist  --data-dir DIR  --synthetic-images N */
+struct pf_options_data {
+    struct pf_data_source source; /* .seed is left 0: take it from common.seed */
+};
+extern const struct argp pf_options_data_argp;
+
+/* --filters  --layers  --strides  --layer-type; image size and classes come from the data */
+struct pf_options_network {
+    struct pf_network network;
+};
+extern const struct argp pf_options_network_argp;
+
+/* --batch --epochs --learning-rate --schedule --momentum --no-nesterov --weight-decay --l1
+ * --label-smoothing --no-augmentation */
+struct pf_options_train {
+    struct pf_train_options train;
+};
+extern const struct argp pf_options_train_argp;
+
+/* --alpha 1,4,8  --gamma 1.75  --stages rising-alpha|published|paper  --rounds N
+ * --density-factor X  --no-row-permutation … */
+struct pf_options_combine {
+    struct pf_schedule_options schedule; /* n_blocks: how many numbers --alpha had */
+};
+extern const struct argp pf_options_combine_argp;
+
+/* --array 32x32  --array-alpha 8  --clock 150  --double-buffering */
+struct pf_options_array {
+    struct pf_array array;
+};
+extern const struct argp pf_options_array_argp;
+
+/* --partition iid|dirichlet|first  --concentration A  --fraction R */
+struct pf_options_partition {
+    struct pf_partition_options partition; /* n_parts and seed are the command's business */
+};
+extern const struct argp pf_options_partition_argp;
+
+#endif

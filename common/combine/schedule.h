@@ -1,0 +1,55 @@
+/* When to prune how much: a list of stages, each "combine, then retrain for some rounds". */
+#ifndef PF_COMMON_COMBINE_SCHEDULE_H
+#define PF_COMMON_COMBINE_SCHEDULE_H
+
+#include "common/combine/combine.h"
+
+#define PF_MAX_STAGES 64u
+
+enum pf_stage_schedule {
+    PF_STAGES_RISING_ALPHA, /* α ← min(α, 2), min(α, 4), … target; density to (1.25 / α of the
+                             * stage); the learning rate restarts at each stage.  Default. */
+    PF_STAGES_PUBLISHED,    /* the authors' code: n events over the first half of the rounds, event
+                             * i prunes 0.8·(1 − (1 − i/n)³)·(1 − 1/α), regroups from scratch; one
+                             * learning-rate cycle over all */
+    PF_STAGES_PAPER,        /* Algorithm 1: prune the smallest β of what is left, group, retrain;
+                             * β ← 0.9·β until nonzeros ≤ ρ; then final rounds */
+};
+
+struct pf_schedule_options {
+    enum pf_stage_schedule kind;
+    uint32_t n_blocks;
+    uint32_t alpha[PF_MAX_BLOCKS]; /* target */
+    double gamma;
+    uint32_t rounds;       /* in total, over all stages */
+    uint32_t n_events;     /* published: 10 */
+    double beta;           /* paper: 0.2 */
+    double target_density; /* paper: ρ as a share of the combinable weights */
+    double density_factor; /* rising-alpha: 1.25 */
+    bool permute_rows;     /* after the last combining */
+};
+
+struct pf_stage {
+    struct pf_combine_options combine;
+    uint32_t rounds;
+    /* The slice of the learning-rate schedule that the stage covers. */
+    double schedule_begin, schedule_end;
+};
+
+struct pf_schedule {
+    size_t n_stages;
+    struct pf_stage stages[PF_MAX_STAGES];
+};
+
+const char *pf_stage_schedule_name(enum pf_stage_schedule kind); /* "rising-alpha", … */
+
+/* Defaults for everything but n_blocks, alpha. */
+void pf_schedule_options_default(struct pf_schedule_options *options);
+
+/* PF_INVALID with a sentence when e.g. there are fewer rounds than stages. */
+PF_NODISCARD enum pf_status pf_schedule_plan(const struct pf_schedule_options *options,
+                                             struct pf_schedule *schedule, struct pf_error *err);
+
+uint32_t pf_schedule_rounds(const struct pf_schedule *self);
+
+#endif

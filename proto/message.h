@@ -1,0 +1,199 @@
+/* The messages between coordinator and participant, as our own types.
+ *
+ * Every message is one frame: a protobuf `Envelope` (packfed.proto) checked field by field and
+ * copied into these types before anything else sees it.  Every count, length, index and enum has
+ * a limit with a name below; what breaks one is refused by a sentence and changes nothing.
+ *
+ *   participant                         coordinator
+ *      │ ── HELLO ───────────────────────▶ │   who I am is the transport key, not the content
+ *      │ ◀─────────────── WELCOME or REFUSAL
+ *      │ ◀──────────────────── ROUND_OFFER │   model hash, chunk hashes, how to train, deadline
+ *      │ ── MODEL_REQUEST ───────────────▶ │   one per missing chunk
+ *      │ ◀──────────────────── MODEL_CHUNK │
+ *      │ ── ALIVE ───────────────────────▶ │   while training; both directions, every few seconds
+ *      │ ── UPDATE_CHUNK … or DECLINE ───▶ │
+ *      │ ◀───────────────── UPDATE_RECEIPT │   stored, will be counted once
+ *      │ ◀─────────────────── ROUND_RESULT │
+ *      │ ◀─────────────────────── FINISHED │
+ */
+#ifndef PF_PROTO_MESSAGE_H
+#define PF_PROTO_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buffer.h"
+#include "common/base/error.h"
+#include "common/model/model.h"
+#include "common/secagg/aggregate.h"
+
+#define PF_PROTOCOL_VERSION 1u
+#define PF_CHUNK_BYTES (256u * 1024u)       /* every chunk but the last is exactly this long */
+#define PF_MAX_CHUNKS 2048u                 /* 512 MiB for a model or an update */
+#define PF_MAX_MESSAGE_BYTES (1024u * 1024u) /* one frame, also ZMQ_MAXMSGSIZE */
+#define PF_MAX_REASON_BYTES 256u
+#define PF_MAX_COHORT 10000u
+#define PF_MAX_ROUNDS 1000000u
+#define PF_HASH_BYTES 32u
+#define PF_RUN_ID_BYTES 16u
+
+struct pf_hash {
+    uint8_t bytes[PF_HASH_BYTES];
+};
+
+struct pf_run_id {
+    uint8_t bytes[PF_RUN_ID_BYTES];
+};
+
+enum pf_message_kind {
+    PF_MESSAGE_HELLO = 1,
+    PF_MESSAGE_WELCOME,
+    PF_MESSAGE_REFUSAL,
+    PF_MESSAGE_ROUND_OFFER,
+    PF_MESSAGE_MODEL_REQUEST,
+    PF_MESSAGE_MODEL_CHUNK,
+    PF_MESSAGE_UPDATE_CHUNK,
+    PF_MESSAGE_UPDATE_RECEIPT,
+    PF_MESSAGE_DECLINE,
+    PF_MESSAGE_ALIVE,
+    PF_MESSAGE_ROUND_RESULT,
+    PF_MESSAGE_FINISHED,
+    PF_MESSAGE_N_KINDS,
+};
+
+const char *pf_message_kind_name(enum pf_message_kind kind); /* "HELLO", … */
+
+/* Named reasons of REFUSAL and DECLINE. */
+enum pf_reason {
+    PF_REASON_NONE = 0,
+    PF_REASON_VERSION,          /* another protocol version */
+    PF_REASON_WRONG_RUN,        /* a run id that is not served here */
+    PF_REASON_ARCHITECTURE,     /* a network other than the pinned one */
+    PF_REASON_PACKING,          /* a packing that breaks the packing rules */
+    PF_REASON_COHORT_TOO_SMALL, /* smaller than the participant's minimum */
+    PF_REASON_MODEL_HASH,       /* the assembled model does not have the offered hash */
+    PF_REASON_TRAINING_FAILED,  /* diverged, or out of memory */
+    PF_REASON_UPDATE_INVALID,   /* wrong length, or a coordinate that is not finite */
+    PF_REASON_LATE,             /* the round is over, or the sender was dropped from it */
+    PF_REASON_BUSY,
+    PF_REASON_POLICY,
+    PF_REASON_N,
+};
+
+const char *pf_reason_name(enum pf_reason reason); /* "architecture", "cohort too small", … */
+
+struct pf_hello {
+    uint32_t version;
+    bool returning;          /* the sender was in run_id before */
+    struct pf_run_id run_id; /* zero when not returning */
+};
+
+struct pf_welcome {
+    uint32_t version;
+    struct pf_run_id run_id;
+    uint32_t n_rounds; /* planned */
+    uint32_t alive_interval_ms; /* 100 … 600,000: send ALIVE at least so often */
+    uint32_t aggregation;       /* enum pf_aggregation */
+    struct pf_network network;
+};
+
+struct pf_refusal {
+    uint32_t reason; /* enum pf_reason, not NONE */
+    uint32_t round;  /* 0 when it concerns no round; rounds count from 1 */
+    char text[PF_MAX_REASON_BYTES];
+};
+
+/* The client's share of struct pf_train_options; the rest (seed, data) is the participant's own. */
+struct pf_training_order {
+    uint32_t batch;
+    double epochs;
+    uint32_t schedule; /* enum pf_schedule_kind */
+    double learning_rate, schedule_begin, schedule_end;
+    double momentum;
+    bool nesterov;
+    double weight_decay, l1, label_smoothing;
+    double proximal; /* FedProx μ ≥ 0: adds μ/2·‖w − w_global‖² to the loss */
+};
+
+struct pf_round_offer {
+    uint32_t round; /* from 1 */
+    uint32_t n_rounds;
+    uint32_t stage; /* from 1 */
+    uint32_t n_stages;
+    uint32_t cohort;      /* participants asked in this round */
+    uint32_t deadline_ms; /* from now */
+    struct pf_hash model_hash; /* of the model file's bytes */
+    uint64_t model_bytes;
+    uint32_t n_chunks;
+    struct pf_hash *chunk_hashes; /* [n_chunks]; owned */
+    struct pf_training_order order;
+};
+
+struct pf_model_request {
+    struct pf_hash model_hash;
+    uint32_t chunk;
+};
+
+struct pf_chunk { /* MODEL_CHUNK (round = 0) and UPDATE_CHUNK */
+    uint32_t round;
+    struct pf_hash model_hash; /* of the model, or of the model the update belongs to */
+    uint32_t chunk;
+    uint32_t n_chunks;
+    uint8_t *bytes; /* owned */
+    size_t length;  /* 1 … PF_CHUNK_BYTES */
+};
+
+struct pf_update_receipt {
+    uint32_t round;
+};
+
+struct pf_alive {
+    uint32_t round;   /* 0 outside a round */
+    uint8_t training; /* 1 while the local training runs */
+};
+
+struct pf_round_result {
+    uint32_t round;
+    bool completed; /* false: abandoned, see text */
+    uint32_t n_included;
+    bool accuracy_known;
+    double accuracy_percent; /* of the aggregated model on the coordinator's test set */
+    char text[PF_MAX_REASON_BYTES];
+};
+
+struct pf_finished {
+    bool success;
+    char text[PF_MAX_REASON_BYTES];
+};
+
+struct pf_message {
+    enum pf_message_kind kind;
+    struct pf_run_id run_id; /* of every message but HELLO and REFUSAL, where it may be zero */
+    union {
+        struct pf_hello hello;
+        struct pf_welcome welcome;
+        struct pf_refusal refusal; /* also DECLINE */
+        struct pf_round_offer offer;
+        struct pf_model_request request;
+        struct pf_chunk chunk; /* MODEL_CHUNK and UPDATE_CHUNK */
+        struct pf_update_receipt receipt;
+        struct pf_alive alive;
+        struct pf_round_result result;
+        struct pf_finished finished;
+    };
+};
+
+/* Releases what the message owns; an all-zero message is fine. */
+void pf_message_finish(struct pf_message *self);
+
+/* Appends the frame. */
+PF_NODISCARD enum pf_status pf_message_encode(const struct pf_message *self,
+                                              struct pf_buffer *bytes, struct pf_error *err);
+
+/* Parses and checks a frame.  PF_CORRUPT with the field and the limit; *message is then unchanged.
+ * On success the caller owns *message (pf_message_finish). */
+PF_NODISCARD enum pf_status pf_message_decode(const uint8_t *bytes, size_t length,
+                                              struct pf_message *message, struct pf_error *err);
+
+#endif
