@@ -29,8 +29,8 @@
 #include "common/secagg/aggregate.h"
 
 #define PF_PROTOCOL_VERSION 1u
-#define PF_CHUNK_BYTES (256u * 1024u)       /* every chunk but the last is exactly this long */
-#define PF_MAX_CHUNKS 2048u                 /* 512 MiB for a model or an update */
+#define PF_CHUNK_BYTES (256u * 1024u)        /* every chunk but the last is exactly this long */
+#define PF_MAX_CHUNKS 2048u                  /* 512 MiB for a model or an update */
 #define PF_MAX_MESSAGE_BYTES (1024u * 1024u) /* one frame, also ZMQ_MAXMSGSIZE */
 #define PF_MAX_REASON_BYTES 256u
 #define PF_MAX_COHORT 10000u
@@ -92,7 +92,7 @@ struct pf_hello {
 struct pf_welcome {
     uint32_t version;
     struct pf_run_id run_id;
-    uint32_t n_rounds; /* planned */
+    uint32_t n_rounds;          /* planned */
     uint32_t alive_interval_ms; /* 100 … 600,000: send ALIVE at least so often */
     uint32_t aggregation;       /* enum pf_aggregation */
     struct pf_network network;
@@ -121,8 +121,8 @@ struct pf_round_offer {
     uint32_t n_rounds;
     uint32_t stage; /* from 1 */
     uint32_t n_stages;
-    uint32_t cohort;      /* participants asked in this round */
-    uint32_t deadline_ms; /* from now */
+    uint32_t cohort;           /* participants asked in this round */
+    uint32_t deadline_ms;      /* from now */
     struct pf_hash model_hash; /* of the model file's bytes */
     uint64_t model_bytes;
     uint32_t n_chunks;

@@ -3,16 +3,16 @@
 #define PF_COMMON_BASE_COMPILER_H
 
 #define PF_NODISCARD __attribute__((warn_unused_result))
-#define PF_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define PF_PRINTF(text_index, first_index) __attribute__((format(printf, text_index, first_index)))
 #define PF_UNUSED __attribute__((unused))
 #define PF_CLEANUP(destroyp) __attribute__((cleanup(destroyp)))
 
 /* PF_DEFINE_CLEANUP(struct pf_model, pf_model_destroy) defines pf_model_destroyp for PF_CLEANUP. */
-#define PF_DEFINE_CLEANUP(type, destroy)                                                           \
-    static inline PF_UNUSED void destroy##p(type **object)                                         \
-    {                                                                                              \
-        destroy(*object);                                                                          \
-        *object = 0;                                                                               \
+#define PF_DEFINE_CLEANUP(type, destroy)                   \
+    static inline PF_UNUSED void destroy##p(type **object) \
+    {                                                      \
+        destroy(*object);                                  \
+        *object = 0;                                       \
     }
 
 #define PF_ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))

@@ -10,11 +10,11 @@
 
 enum pf_status {
     PF_OK = 0,
-    PF_INVALID,     /* an argument or option that cannot be meant */
-    PF_CORRUPT,     /* foreign bytes (file, message) that break their format or a limit */
-    PF_REFUSED,     /* well-formed, but not allowed: wrong key, not on the roster, bad permissions */
-    PF_NOT_FOUND,   /* the named file or object does not exist */
-    PF_IO,          /* the operating system refused: disk full, unwritable, port in use */
+    PF_INVALID,   /* an argument or option that cannot be meant */
+    PF_CORRUPT,   /* foreign bytes (file, message) that break their format or a limit */
+    PF_REFUSED,   /* well-formed, but not allowed: wrong key, not on the roster, bad permissions */
+    PF_NOT_FOUND, /* the named file or object does not exist */
+    PF_IO,        /* the operating system refused: disk full, unwritable, port in use */
     PF_NO_MEMORY,
     PF_TIMEOUT,     /* nothing arrived in time; not an error by itself */
     PF_INTERRUPTED, /* asked to stop */
@@ -40,10 +40,10 @@ enum pf_status pf_no_memory(struct pf_error *err, const char *what);
 const char *pf_status_name(enum pf_status status);
 
 /* Forwards a failure to the caller, its sentence untouched. */
-#define PF_TRY(call)                                                                               \
-    do {                                                                                           \
-        enum pf_status pf_try_status_ = (call);                                                    \
-        if (pf_try_status_ != PF_OK) return pf_try_status_;                                        \
+#define PF_TRY(call)                                        \
+    do {                                                    \
+        enum pf_status pf_try_status_ = (call);             \
+        if (pf_try_status_ != PF_OK) return pf_try_status_; \
     } while (0)
 
 #endif

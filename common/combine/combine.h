@@ -49,9 +49,9 @@ struct pf_combine_options {
 struct pf_combine_layer {
     uint32_t n_rows, n_columns;
     uint32_t alpha;
-    size_t nonzeros_before; /* as given */
-    size_t nonzeros_pruned; /* after magnitude pruning */
-    size_t nonzeros_after;  /* after conflict pruning */
+    size_t nonzeros_before;  /* as given */
+    size_t nonzeros_pruned;  /* after magnitude pruning */
+    size_t nonzeros_after;   /* after conflict pruning */
     uint32_t columns_before; /* nonempty columns before combining (of the matrix as given) */
     uint32_t groups;         /* combined columns; = columns_before when not combined */
     double utilisation;      /* nonzeros ÷ (nonempty rows × groups) */
@@ -79,7 +79,6 @@ PF_NODISCARD enum pf_status pf_model_combine(const struct pf_model *model,
  * side by side; renumbers columns, shifts, packings and the classifier to match.  The function of
  * the network is unchanged.  The rows of a layer are permuted together with its batch norm. */
 PF_NODISCARD enum pf_status pf_model_permute_rows(const struct pf_model *model,
-                                                  struct pf_model **permuted,
-                                                  struct pf_error *err);
+                                                  struct pf_model **permuted, struct pf_error *err);
 
 #endif

@@ -18,7 +18,7 @@ void pf_augment_image(uint8_t *out, const struct pf_dataset *dataset, size_t ima
 
 /* images[n][channel][y][x] and labels[n] of the named images; consumes `random` in image order. */
 void pf_batch_gather(uint8_t *images, uint8_t *labels, const struct pf_dataset *dataset,
-                     const uint32_t *indices, size_t n,
-                     const struct pf_augmentation *augmentation, struct pf_random *random);
+                     const uint32_t *indices, size_t n, const struct pf_augmentation *augmentation,
+                     struct pf_random *random);
 
 #endif

@@ -26,16 +26,16 @@ enum pf_data_split { PF_SPLIT_TRAIN, PF_SPLIT_TEST };
 /* What --data, --data-dir, --data-images say. */
 struct pf_data_source {
     enum pf_data_kind kind;
-    const char *dir;         /* cifar10 and idx; NULL otherwise */
-    uint64_t seed;           /* synthetic */
-    size_t synthetic_train;  /* images; 0 = 8,000 */
-    size_t synthetic_test;   /* images; 0 = 2,000 */
+    const char *dir;        /* cifar10 and idx; NULL otherwise */
+    uint64_t seed;          /* synthetic */
+    size_t synthetic_train; /* images; 0 = 8,000 */
+    size_t synthetic_test;  /* images; 0 = 2,000 */
 };
 
 const char *pf_data_kind_name(enum pf_data_kind kind); /* "synthetic", "cifar10", "idx" */
 
-PF_NODISCARD enum pf_status pf_dataset_create(size_t n_images, uint32_t n_channels,
-                                              uint32_t height, uint32_t width, uint32_t n_classes,
+PF_NODISCARD enum pf_status pf_dataset_create(size_t n_images, uint32_t n_channels, uint32_t height,
+                                              uint32_t width, uint32_t n_classes,
                                               struct pf_dataset **dataset, struct pf_error *err);
 void pf_dataset_destroy(struct pf_dataset *self);
 PF_DEFINE_CLEANUP(struct pf_dataset, pf_dataset_destroy)

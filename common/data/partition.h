@@ -10,7 +10,7 @@
 enum pf_partition_kind {
     PF_PARTITION_IID,       /* shuffled, each class spread evenly */
     PF_PARTITION_DIRICHLET, /* per class, shares drawn from Dirichlet(concentration) */
-    PF_PARTITION_FIRST,     /* part i takes images [i·⌊r·n⌋, (i+1)·⌊r·n⌋) of each class in order */
+    PF_PARTITION_FIRST, /* part i takes images [i·⌊r·n⌋, (i+1)·⌊r·n⌋) of each class in order */
 };
 
 struct pf_partition_options {

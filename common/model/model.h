@@ -69,7 +69,7 @@ struct pf_layer {
     uint32_t out_height, out_width; /* 1 × 1 for linear */
     uint32_t stride;
     int8_t *shift_y; /* [C], −1…1: output row y reads input row y·stride + shift_y; shift only */
-    int8_t *shift_x; /* [C] */
+    int8_t *shift_x;            /* [C] */
     struct pf_packing *packing; /* NULL: dense.  Owned. */
 
     /* Into parameters. */

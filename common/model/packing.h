@@ -1,15 +1,17 @@
 /* A packing: which columns of a filter matrix share a group, and which weights survive.
  *
- * Filter matrix: n_rows filters × n_columns inputs (C for 1×1; C·9 for 3×3, column = c·9 + 3·y + x).
- * The columns of one group are laid into one column of the array; on each row at most one of them
- * may have a weight there.  Terms of Kung, McDanel, Zhang, ASPLOS 2019 (arXiv 1811.04770), section 3.
+ * Filter matrix: n_rows filters × n_columns inputs (C for 1×1; C·9 for 3×3, column = c·9 + 3·y +
+ * x). The columns of one group are laid into one column of the array; on each row at most one of
+ * them may have a weight there.  Terms of Kung, McDanel, Zhang, ASPLOS 2019 (arXiv 1811.04770),
+ * section 3.
  *
  * The survivors are kept in compressed rows.  Within a row they stand by ascending group, which by
  * the packing rule is a strict order.  The weights themselves live in the model, in the same order.
  *
  * Rules, checked by pf_packing_validate:
  *   1. sizes within the limits below, alpha ≥ 1, row_start ascending from 0 to n_weights;
- *   2. every column belongs to one group < n_groups or to none (PF_NO_GROUP: nothing survives in it);
+ *   2. every column belongs to one group < n_groups or to none (PF_NO_GROUP: nothing survives in
+ * it);
  *   3. no group holds more than alpha columns, and no group is empty;
  *   4. within a row the groups of the survivors strictly ascend: one survivor per row and group. */
 #ifndef PF_COMMON_MODEL_PACKING_H

@@ -15,11 +15,12 @@
 
 enum pf_schedule_kind {
     PF_SCHEDULE_CONSTANT,
-    PF_SCHEDULE_COSINE,    /* peak → 0 along half a cosine */
+    PF_SCHEDULE_COSINE, /* peak → 0 along half a cosine */
     PF_SCHEDULE_ONE_CYCLE, /* peak/25 → peak over the first 30 %, then → peak/10⁴; cosine pieces */
 };
 
-const char *pf_schedule_kind_name(enum pf_schedule_kind kind); /* "constant", "cosine", "one-cycle" */
+const char *pf_schedule_kind_name(
+    enum pf_schedule_kind kind); /* "constant", "cosine", "one-cycle" */
 
 /* Learning rate at `position` in [0, 1] of the schedule. */
 double pf_schedule_rate(enum pf_schedule_kind kind, double peak, double position);

@@ -19,11 +19,11 @@ struct pf_quant_layer {
     enum pf_layer_kind kind;
     uint32_t in_channels, out_channels, n_columns;
     uint32_t in_height, in_width, out_height, out_width, stride;
-    const int8_t *shift_y, *shift_x; /* [C]; borrowed from the model */
+    const int8_t *shift_y, *shift_x;  /* [C]; borrowed from the model */
     const struct pf_packing *packing; /* borrowed; NULL: dense */
-    int16_t *weight; /* [N][K] unpacked, −127…127 */
-    int32_t *bias;   /* [N] */
-    uint32_t shift;  /* right shift of the quantiser; 0 and unused for the classifier */
+    int16_t *weight;                  /* [N][K] unpacked, −127…127 */
+    int32_t *bias;                    /* [N] */
+    uint32_t shift; /* right shift of the quantiser; 0 and unused for the classifier */
 };
 
 struct pf_quant_model {

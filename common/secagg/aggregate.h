@@ -22,7 +22,8 @@ const char *pf_aggregation_name(enum pf_aggregation kind); /* "plain", "secure" 
 /* Bytes of an encoded update of n coordinates. */
 size_t pf_update_size(enum pf_aggregation kind, size_t n);
 
-/* Appends the encoded update.  delta[n]; weight > 0.  PF_INVALID when a coordinate is not finite. */
+/* Appends the encoded update.  delta[n]; weight > 0.  PF_INVALID when a coordinate is not finite.
+ */
 PF_NODISCARD enum pf_status pf_update_encode(enum pf_aggregation kind, const float *delta, size_t n,
                                              double weight, struct pf_buffer *bytes,
                                              struct pf_error *err);

@@ -32,7 +32,8 @@ PF_NODISCARD enum pf_status pf_roster_save(const struct pf_roster *self,
                                            const struct pf_identity *authority, const char *path,
                                            struct pf_error *err);
 
-/* Verifies the signature by `authority`: "roster.pf: signed by 3f9a…, expected 77c1… (--authority)". */
+/* Verifies the signature by `authority`: "roster.pf: signed by 3f9a…, expected 77c1…
+ * (--authority)". */
 PF_NODISCARD enum pf_status pf_roster_load(const char *path,
                                            const struct pf_public_identity *authority,
                                            struct pf_roster **roster, struct pf_error *err);

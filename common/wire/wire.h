@@ -19,8 +19,8 @@
 
 struct pf_wire_server;
 
-/* endpoint: "tcp://*:7700" or "tcp://127.0.0.1:0" (any free port).  allowed[n_allowed]: transport
- * public keys.  PF_IO: "tcp://*:7700: port in use: …(--listen)". */
+/* endpoint: "tcp://0.0.0.0:7700" or "tcp://127.0.0.1:0" (any free port).  allowed[n_allowed]:
+ * transport public keys.  PF_IO: "tcp://0.0.0.0:7700: port in use: …(--listen)". */
 PF_NODISCARD enum pf_status pf_wire_server_create(const char *endpoint,
                                                   const struct pf_identity *identity,
                                                   const uint8_t (*allowed)[32], size_t n_allowed,

@@ -13,7 +13,7 @@ struct pf_array {
     uint32_t accumulation_bits; /* A: 32 */
     uint32_t lanes;             /* L = A/b: 4 */
     bool double_buffering;
-    double clock_mhz;           /* 150 */
+    double clock_mhz; /* 150 */
 };
 
 void pf_array_default(struct pf_array *array);
@@ -26,7 +26,7 @@ struct pf_array_layer {
     uint64_t tiles;
     uint64_t nonzeros;
     uint64_t load_cycles, compute_cycles, cycles; /* per image */
-    double utilisation;         /* nonzeros ÷ (nonempty rows × columns) */
+    double utilisation;                           /* nonzeros ÷ (nonempty rows × columns) */
 };
 
 struct pf_array_totals {
@@ -45,8 +45,8 @@ struct pf_array_report {
     bool evaluated;   /* false: no data set was given */
     size_t n_images, n_correct;
     double accuracy_percent;
-    size_t n_checked;  /* images also run through the integer reference */
-    bool bit_exact;    /* … and equal in every logit */
+    size_t n_checked; /* images also run through the integer reference */
+    bool bit_exact;   /* … and equal in every logit */
 };
 
 /* Lays the model out on the array, counts, and, when `dataset` is not NULL, classifies every
