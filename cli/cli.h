@@ -22,8 +22,7 @@ int pf_cmd_combine(int argc, char **argv);
 int pf_cmd_evaluate(int argc, char **argv);
 int pf_cmd_inspect(int argc, char **argv);
 
-/* "packfed combine: <sentence>" on stderr; returns PF_EXIT_USAGE for PF_INVALID that came from
- * the command line is the caller's business: this returns PF_EXIT_FAILURE. */
+/* "packfed combine: <sentence>" on stderr; returns PF_EXIT_FAILURE. */
 int pf_cli_fail(const char *command, const struct pf_error *err);
 
 /* A bar on a terminal, a plain line every few seconds otherwise; its stop flag is set by SIGINT
@@ -33,8 +32,7 @@ const struct pf_progress *pf_cli_progress(bool quiet);
 /* Log lines go to stderr from `level` (enum pf_log_level) up, and do not break the bar. */
 void pf_cli_log_to_stderr(int level);
 
-/* argp_parse with this project's conventions: exit 2 on wrong usage, --help, options in order.
- * Returns only on success; 0. */
+/* Starts libsodium and runs argp_parse; exits 2 on wrong usage, 0 after --help. */
 void pf_cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 #endif

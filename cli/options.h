@@ -49,13 +49,17 @@ struct pf_options_combine {
 };
 extern const struct argp pf_options_combine_argp;
 
+/* Gives every block α = 8 when --alpha was not given; PF_INVALID when the numbers do not match. */
+PF_NODISCARD enum pf_status pf_options_fit_alpha(struct pf_schedule_options *self,
+                                                 uint32_t n_blocks, struct pf_error *err);
+
 /* --array 32x32  --array-alpha 8  --clock 150  --double-buffering */
 struct pf_options_array {
     struct pf_array array;
 };
 extern const struct argp pf_options_array_argp;
 
-/* --partition iid|dirichlet|first  --concentration A  --fraction R */
+/* --partition iid|dirichlet|first  --concentration A  --fraction R (0 when not given) */
 struct pf_options_partition {
     struct pf_partition_options partition; /* n_parts and seed are the command's business */
 };
