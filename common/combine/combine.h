@@ -16,46 +16,59 @@ struct pf_grouping {
 
 void pf_grouping_finish(struct pf_grouping *self);
 
+/* ⌊gamma · N⌋: the conflicts a group may have.  N counts all rows, empty ones too.  A product that
+ * rounding left less than 1e-6 below a whole number counts as that number (0.29 · 100 is 29). */
+size_t pf_conflict_limit(double gamma, uint32_t n_rows);
+
 /* Keeps the `keep` weights of largest magnitude of weights[n], zeroes the others; ties go to the
- * lower index. */
+ * lower index.  PF_INVALID, and nothing changed, when a weight is not finite. */
 PF_NODISCARD enum pf_status pf_prune_magnitude(float *weights, size_t n, size_t keep,
                                                struct pf_error *err);
 
 /* The published rule: start each column alone; take the lowest-index group that has any feasible
- * partner; merge the feasible partner that leaves the fewest empty rows; repeat. */
+ * partner; merge the feasible partner that leaves the fewest empty rows (ties: lowest index);
+ * repeat.  Over the whole matrix weights[N][K]; columns without a nonzero get no group.  Groups are
+ * numbered by their lowest column.  The caller releases *grouping with pf_grouping_finish. */
 PF_NODISCARD enum pf_status pf_group_columns(const float *weights, uint32_t n_rows,
                                              uint32_t n_columns, uint32_t alpha, double gamma,
                                              struct pf_grouping *grouping, struct pf_error *err);
 
-/* Checks (alpha, gamma) of every group against the matrix it was made for. */
+/* Checks a grouping against the matrix it was made for, before its conflicts are pruned: every
+ * column with a nonzero in one group and no other column in any, no group empty, none with more
+ * than alpha columns or more conflicts than gamma allows.  PF_INVALID says which and where. */
 PF_NODISCARD enum pf_status pf_grouping_validate(const struct pf_grouping *self,
                                                  const float *weights, uint32_t n_rows,
                                                  uint32_t alpha, double gamma,
                                                  struct pf_error *err);
 
-/* Per row and group only the weight of largest magnitude survives (ties: lowest column).
- * Returns the number of weights pruned. */
+/* Per row and group of weights[N][K] only the weight of largest magnitude survives (ties: lowest
+ * column).  Columns without a group are left alone.  Returns the number of weights pruned. */
 size_t pf_prune_conflicts(float *weights, uint32_t n_rows, const struct pf_grouping *grouping);
 
 struct pf_combine_options {
-    uint32_t alpha[PF_MAX_BLOCKS]; /* per block of the network; 1 = leave dense */
+    uint32_t alpha[PF_MAX_BLOCKS]; /* one per block of the network, 0 behind; 1 = leave as it is */
     double gamma;
-    /* Density aimed at before grouping, per block: the share of N·K weights kept by magnitude.
-     * A layer already sparser is not pruned. */
+    /* Density aimed at before grouping, per block: the share of N·K weights kept by magnitude, in
+     * (0, 1].  A layer already sparser is not pruned.  The first layer of a block takes the
+     * previous block's, as with alpha. */
     double density[PF_MAX_BLOCKS];
+    /* A layer that is packed with the same alpha and gamma and has no more weights than its density
+     * allows keeps its packing.  Otherwise, and always when false, layers are grouped from scratch,
+     * which costs further weights in new conflicts. */
+    bool keep_groups;
     bool permute_rows; /* rows of a layer in the order in which the next layer's groups read them */
 };
 
 struct pf_combine_layer {
     uint32_t n_rows, n_columns;
-    uint32_t alpha;
+    uint32_t alpha;          /* of the packing; 1 for a layer without */
     size_t nonzeros_before;  /* as given */
     size_t nonzeros_pruned;  /* after magnitude pruning */
     size_t nonzeros_after;   /* after conflict pruning */
     uint32_t columns_before; /* nonempty columns before combining (of the matrix as given) */
     uint32_t groups;         /* combined columns; = columns_before when not combined */
     double utilisation;      /* nonzeros ÷ (nonempty rows × groups) */
-    double weight_kept;      /* Σ|w| after ÷ before */
+    double weight_kept;      /* Σ|w| after ÷ before; 1 for a layer that was all zeros */
 };
 
 struct pf_combine_report {
@@ -63,12 +76,17 @@ struct pf_combine_report {
     struct pf_combine_layer layers[PF_MAX_LAYERS];
 };
 
+/* PF_INVALID: alpha outside 1…PF_MAX_ALPHA or not one per block, gamma outside 0…PF_MAX_ALPHA or
+ * NaN, density outside (0, 1]. */
 PF_NODISCARD enum pf_status pf_combine_options_validate(const struct pf_combine_options *self,
                                                         const struct pf_network *network,
                                                         struct pf_error *err);
 
 /* A new, packed model; `model` may be dense or packed (its zeros stay zero: weights lost once do
- * not revive).  report may be NULL. */
+ * not revive).  Layers whose alpha is 1 are neither pruned nor grouped and keep the packing they
+ * have, if any.  A combined layer keeps at least its largest weight; one that was all zeros gets a
+ * packing of a single weight of value 0, so that no packing is ever empty.  A surviving weight that
+ * training brought to exactly 0 counts as pruned.  report may be NULL. */
 PF_NODISCARD enum pf_status pf_model_combine(const struct pf_model *model,
                                              const struct pf_combine_options *options,
                                              struct pf_model **combined,
@@ -77,7 +95,14 @@ PF_NODISCARD enum pf_status pf_model_combine(const struct pf_model *model,
 
 /* Permutes the rows of each layer so that the channels of each group of the following layer lie
  * side by side; renumbers columns, shifts, packings and the classifier to match.  The function of
- * the network is unchanged.  The rows of a layer are permuted together with its batch norm. */
+ * the network is unchanged, but for the order of floating-point sums.  The rows of a layer are
+ * permuted together with its batch norm.
+ *
+ * Channels are ordered by their group, then as they were; those of no group come last.  A layer
+ * followed by one without a packing, as the last convolution by the classifier, keeps its order.
+ * In front of a 3×3 convolution a channel has nine columns, which may lie in nine groups: channels
+ * then stand in the order in which the groups first name them, which keeps together what the first
+ * of these groups holds and only what is left of later ones. */
 PF_NODISCARD enum pf_status pf_model_permute_rows(const struct pf_model *model,
                                                   struct pf_model **permuted, struct pf_error *err);
 

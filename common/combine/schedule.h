@@ -46,7 +46,18 @@ const char *pf_stage_schedule_name(enum pf_stage_schedule kind); /* "rising-alph
 /* Defaults for everything but n_blocks, alpha. */
 void pf_schedule_options_default(struct pf_schedule_options *options);
 
-/* PF_INVALID with a sentence when e.g. there are fewer rounds than stages. */
+/* PF_INVALID with a sentence when an option of the kind chosen is out of range, when there are
+ * fewer rounds than stages, or when beta is too small ever to reach the target density.
+ *
+ * rising-alpha: the rounds are shared evenly, the remainder goes to the last stage.
+ * published: event i comes after ⌊(i − 1)·(rounds/2)/n⌋ rounds, the first one at once, since the
+ *   model that comes in is trained; with fewer than n rounds in the first half there are as many
+ *   events as rounds; the last stage lasts to the end.
+ * paper: density_i = Π_{j<i} (1 − beta·0.9^j), down to the first at or below the target; the rounds
+ *   are shared evenly among the stages and the final training, which belongs to the last stage.
+ *   Every stage runs through a learning-rate schedule of its own.
+ * When every alpha is 1: one stage that combines nothing.
+ * Densities are shares of all weights: what conflicts cost comes off the next pruning. */
 PF_NODISCARD enum pf_status pf_schedule_plan(const struct pf_schedule_options *options,
                                              struct pf_schedule *schedule, struct pf_error *err);
 
