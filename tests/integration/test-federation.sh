@@ -1,0 +1,44 @@
+#!/bin/sh
+# The whole job on one host: run folder, summary, reproducibility, clean-up.
+. "$(dirname "$0")/lib.sh"
+
+run() {
+    # shellcheck disable=SC2086
+    "$packfed" federation $tiny_network $tiny_data --participants 3 --pretrain-epochs 2 --rounds 3 \
+        --alpha 4,4 --batch 32 --seed 5 --array 8x8 --array-alpha 4 "$@"
+}
+
+run --out RUN >table.txt 2>federation.log || fail "federation"
+for file in run.db dense.pfm combined.pfm retrained.pfm summary.json; do
+    [ -s "RUN/$file" ] || fail "no RUN/$file"
+done
+pass "the run folder is complete"
+
+[ "$(figure RUN/summary.json aggregation)" = plain ] || fail "aggregation"
+holds RUN/summary.json 's["participants"] == 3 and s["rounds"] == 3 and s["seed"] == 5' || fail "summary"
+holds RUN/summary.json 's["nonzeros"]["packed"] < s["nonzeros"]["dense"]' || fail "nonzeros"
+holds RUN/summary.json 's["array"]["combined"]["tiles"] < s["array"]["uncombined"]["tiles"]' || fail "tiles"
+holds RUN/summary.json 's["array"]["combined"]["utilisation"] > s["array"]["uncombined"]["utilisation"]' ||
+    fail "utilisation"
+holds RUN/summary.json 's["array"]["bit_exact"]' || fail "not bit-exact"
+holds RUN/summary.json 'all(s["accuracy_percent"][k] is not None for k in
+    ("dense", "combined", "retrained", "array"))' || fail "accuracies"
+holds RUN/summary.json 's["bytes"]["upload_per_participant"] > 0' || fail "bytes"
+pass "the summary has its figures"
+for text in "just combined" "8-bit on the array" "cycles per image" "utilisation"; do
+    grep -q "$text" table.txt || fail "no '$text' in the table"
+done
+pass "the table names them"
+
+run --out AGAIN --threads 1 --json >again.json 2>again.log || fail "second run"
+cmp RUN/retrained.pfm AGAIN/retrained.pfm || fail "the same seed gave another model"
+holds again.json 's["participants"] == 3' || fail "--json"
+pass "the same seed gives the same model, whatever the threads"
+
+run --out OTHER --seed 6 --quiet >/dev/null 2>other.log || fail "third run"
+cmp -s RUN/retrained.pfm OTHER/retrained.pfm && fail "another seed gave the same model"
+pass "another seed gives another model"
+
+refused 1 "RUN: .*(not empty|exists)" run --out RUN
+pgrep -f "$scratch" >/dev/null && fail "processes were left behind"
+pass "nobody is left behind"
