@@ -1,0 +1,120 @@
+/* The session in words: names of members, how far the run is. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/session_state.h"
+
+/* Appends to out[size]; what does not fit is cut. */
+static void append(char *out, size_t size, const char *format, ...) PF_PRINTF(3, 4);
+static void append(char *out, size_t size, const char *format, ...)
+{
+    size_t length = strlen(out);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out + length, size - length, format, args);
+    va_end(args);
+}
+
+static size_t count(const struct pf_coordinator_session *self, pf_cs_pick *wanted)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < self->config.n_members; i++) n += wanted(&self->members[i]);
+    return n;
+}
+
+const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *wanted, char *out,
+                        size_t size)
+{
+    enum { N_NAMED = 4 };
+    size_t n = count(self, wanted);
+    size_t n_named = n > N_NAMED ? N_NAMED - 1 : n;
+    size_t named = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < self->config.n_members && named < n_named; i++) {
+        if (!wanted(&self->members[i])) continue;
+        named++;
+        const char *joint = named == 1 ? "" : named == n ? " and " : ", ";
+        append(out, size, "%s%s", joint, self->members[i].name);
+    }
+    if (n > n_named) append(out, size, " and %zu more", n - n_named);
+    if (n == 0) append(out, size, "nobody");
+    return out;
+}
+
+void pf_cs_trim(char *text)
+{
+    size_t length = strlen(text);
+    size_t start = length;
+    while (start > 0 && ((unsigned char)text[start - 1] & 0xC0) == 0x80) start--;
+    if (start == 0) return;
+    unsigned char lead = (unsigned char)text[start - 1];
+    size_t expected = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+    if (length - start + 1 < expected) text[start - 1] = '\0';
+}
+
+uint32_t pf_cs_count_present(const struct pf_coordinator_session *self)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < self->config.n_members; i++) n += self->members[i].present;
+    return n;
+}
+
+uint32_t pf_cs_count_part(const struct pf_coordinator_session *self, enum pf_part part)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < self->config.n_members; i++) n += self->members[i].part == part;
+    return n;
+}
+
+void pf_coordinator_session_view(const struct pf_coordinator_session *self,
+                                 struct pf_coordinator_view *view)
+{
+    size_t n_stages = self->config.schedule.n_stages;
+    *view = (struct pf_coordinator_view){
+        .phase = self->phase,
+        .round = self->round,
+        .completed = self->completed,
+        .abandoned = self->abandoned,
+        .n_rounds = pf_schedule_rounds(&self->config.schedule),
+        .stage = (uint32_t)PF_MIN(self->stage + 1, n_stages),
+        .n_stages = (uint32_t)n_stages,
+        .present = pf_cs_count_present(self),
+        .cohort = self->record.cohort,
+        .counted = pf_cs_count_part(self, PF_PART_COUNTED),
+        .accuracy_percent = self->accuracy_percent,
+    };
+}
+
+static bool absent(const struct pf_member *member)
+{
+    return !member->present;
+}
+
+const char *pf_coordinator_session_describe(const struct pf_coordinator_session *self,
+                                            int64_t now_ms, char *out, size_t size)
+{
+    struct pf_coordinator_view view;
+    char names[3 * PF_MAX_NAME_BYTES + 64];
+    pf_coordinator_session_view(self, &view);
+    out[0] = '\0';
+    append(out, size, "stage %u/%u", view.stage, view.n_stages);
+    switch (self->phase) {
+    case PF_COORDINATOR_WAITING:
+        append(out, size, " · %u of %zu members · waiting for %s until %llds", view.present,
+               self->config.n_members, pf_cs_names(self, absent, names, sizeof names),
+               (long long)(PF_MAX(self->join_deadline_ms - now_ms, 0) / 1000));
+        break;
+    case PF_COORDINATOR_COLLECTING:
+        append(out, size, " · %u of %u updates · waiting for %s until %llds", view.counted,
+               view.cohort, pf_cs_names(self, pf_cs_pending, names, sizeof names),
+               (long long)(PF_MAX(self->round_deadline_ms - now_ms, 0) / 1000));
+        break;
+    default: append(out, size, " · %s", pf_coordinator_phase_name(self->phase)); break;
+    }
+    if (view.abandoned > 0) append(out, size, " · %u abandoned", view.abandoned);
+    if (!isnan(view.accuracy_percent))
+        append(out, size, " · accuracy %.1f %%", view.accuracy_percent);
+    return out;
+}
