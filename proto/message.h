@@ -35,6 +35,14 @@
 #define PF_MAX_REASON_BYTES 256u
 #define PF_MAX_COHORT 10000u
 #define PF_MAX_ROUNDS 1000000u
+#define PF_MAX_OFFER_STAGES 64u
+#define PF_MIN_ALIVE_MS 100u
+#define PF_MAX_ALIVE_MS 600000u
+#define PF_MAX_DEADLINE_MS (7u * 24u * 3600u * 1000u)
+#define PF_MAX_ORDER_BATCH 4096u
+#define PF_MAX_ORDER_EPOCHS 1000.0
+#define PF_MAX_ORDER_SCHEDULE 2u /* the last of enum pf_schedule_kind */
+#define PF_MAX_ORDER_RATE 1000.0 /* of learning rate, weight decay, l1 and proximal term */
 #define PF_HASH_BYTES 32u
 #define PF_RUN_ID_BYTES 16u
 
@@ -187,12 +195,13 @@ struct pf_message {
 /* Releases what the message owns; an all-zero message is fine. */
 void pf_message_finish(struct pf_message *self);
 
-/* Appends the frame. */
+/* Appends the frame.  PF_INVALID when the message breaks a limit: what is sent can be read. */
 PF_NODISCARD enum pf_status pf_message_encode(const struct pf_message *self,
                                               struct pf_buffer *bytes, struct pf_error *err);
 
 /* Parses and checks a frame.  PF_CORRUPT with the field and the limit; *message is then unchanged.
- * On success the caller owns *message (pf_message_finish). */
+ * On success the caller owns *message (pf_message_finish).  What a peer wrote as text comes out
+ * as printable UTF-8: see pf_printable. */
 PF_NODISCARD enum pf_status pf_message_decode(const uint8_t *bytes, size_t length,
                                               struct pf_message *message, struct pf_error *err);
 

@@ -1,0 +1,199 @@
+#include <assert.h>
+#include <string.h>
+
+#include "proto/message.h"
+#include "proto/message_check.h"
+#include "proto/network_codec.h"
+
+/* A message as protobuf-c sees it: everything is borrowed from the pf_message or lies here, and
+ * protobuf-c only reads what it packs. */
+struct view {
+    Packfed__Envelope envelope;
+    Packfed__Network network;
+    Packfed__TrainingOrder order;
+    union {
+        Packfed__Hello hello;
+        Packfed__Welcome welcome;
+        Packfed__Refusal refusal;
+        Packfed__RoundOffer offer;
+        Packfed__ModelRequest request;
+        Packfed__Chunk chunk;
+        Packfed__UpdateReceipt receipt;
+        Packfed__Alive alive;
+        Packfed__RoundResult result;
+        Packfed__Finished finished;
+    };
+};
+
+static ProtobufCBinaryData borrow(const void *bytes, size_t length)
+{
+    return (ProtobufCBinaryData){.len = length, .data = (uint8_t *)bytes};
+}
+
+static ProtobufCBinaryData borrow_text(const char *text)
+{
+    return borrow(text, strlen(text));
+}
+
+static ProtobufCBinaryData borrow_hash(const struct pf_hash *hash)
+{
+    return borrow(hash->bytes, sizeof hash->bytes);
+}
+
+static void view_hello(struct view *self, const struct pf_hello *from)
+{
+    Packfed__Hello *to = &self->hello;
+    packfed__hello__init(to);
+    to->version = from->version;
+    to->returning = from->returning;
+    if (from->returning) to->run_id = borrow(from->run_id.bytes, sizeof from->run_id.bytes);
+}
+
+static void view_welcome(struct view *self, const struct pf_welcome *from)
+{
+    Packfed__Welcome *to = &self->welcome;
+    packfed__welcome__init(to);
+    to->version = from->version;
+    to->n_rounds = from->n_rounds;
+    to->alive_interval_ms = from->alive_interval_ms;
+    to->aggregation = from->aggregation;
+    pf_network_to_proto(&from->network, &self->network);
+    to->network = &self->network;
+}
+
+static void view_refusal(struct view *self, const struct pf_refusal *from)
+{
+    Packfed__Refusal *to = &self->refusal;
+    packfed__refusal__init(to);
+    to->reason = from->reason;
+    to->round = from->round;
+    to->text = borrow_text(from->text);
+}
+
+static void view_order(struct view *self, const struct pf_training_order *from)
+{
+    Packfed__TrainingOrder *to = &self->order;
+    packfed__training_order__init(to);
+    to->batch = from->batch;
+    to->epochs = from->epochs;
+    to->schedule = from->schedule;
+    to->learning_rate = from->learning_rate;
+    to->schedule_begin = from->schedule_begin;
+    to->schedule_end = from->schedule_end;
+    to->momentum = from->momentum;
+    to->nesterov = from->nesterov;
+    to->weight_decay = from->weight_decay;
+    to->l1 = from->l1;
+    to->label_smoothing = from->label_smoothing;
+    to->proximal = from->proximal;
+}
+
+static void view_offer(struct view *self, const struct pf_round_offer *from)
+{
+    Packfed__RoundOffer *to = &self->offer;
+    packfed__round_offer__init(to);
+    to->round = from->round;
+    to->n_rounds = from->n_rounds;
+    to->stage = from->stage;
+    to->n_stages = from->n_stages;
+    to->cohort = from->cohort;
+    to->deadline_ms = from->deadline_ms;
+    to->model_hash = borrow_hash(&from->model_hash);
+    to->model_bytes = from->model_bytes;
+    to->chunk_hashes = borrow(from->chunk_hashes, from->n_chunks * sizeof(struct pf_hash));
+    view_order(self, &from->order);
+    to->order = &self->order;
+}
+
+static void view_request(struct view *self, const struct pf_model_request *from)
+{
+    packfed__model_request__init(&self->request);
+    self->request.model_hash = borrow_hash(&from->model_hash);
+    self->request.chunk = from->chunk;
+}
+
+static void view_chunk(struct view *self, const struct pf_chunk *from)
+{
+    Packfed__Chunk *to = &self->chunk;
+    packfed__chunk__init(to);
+    to->round = from->round;
+    to->model_hash = borrow_hash(&from->model_hash);
+    to->chunk = from->chunk;
+    to->n_chunks = from->n_chunks;
+    to->bytes = borrow(from->bytes, from->length);
+}
+
+static void view_result(struct view *self, const struct pf_round_result *from)
+{
+    Packfed__RoundResult *to = &self->result;
+    packfed__round_result__init(to);
+    to->round = from->round;
+    to->completed = from->completed;
+    to->n_included = from->n_included;
+    to->accuracy_known = from->accuracy_known;
+    to->accuracy_percent = from->accuracy_known ? from->accuracy_percent : 0.0;
+    to->text = borrow_text(from->text);
+}
+
+static void view_alive(struct view *self, const struct pf_alive *from)
+{
+    packfed__alive__init(&self->alive);
+    self->alive.round = from->round;
+    self->alive.training = from->training;
+}
+
+static void view_receipt(struct view *self, const struct pf_update_receipt *from)
+{
+    packfed__update_receipt__init(&self->receipt);
+    self->receipt.round = from->round;
+}
+
+static void view_finished(struct view *self, const struct pf_finished *from)
+{
+    packfed__finished__init(&self->finished);
+    self->finished.success = from->success;
+    self->finished.text = borrow_text(from->text);
+}
+
+/* Fields 2 … 13 of the oneof stand in the order of enum pf_message_kind. */
+static_assert((int)PACKFED__ENVELOPE__CONTENT_HELLO == PF_MESSAGE_HELLO + 1, "order of kinds");
+static_assert((int)PACKFED__ENVELOPE__CONTENT_FINISHED == PF_MESSAGE_FINISHED + 1,
+              "order of kinds");
+
+static void view_message(struct view *self, const struct pf_message *from)
+{
+    packfed__envelope__init(&self->envelope);
+    static const struct pf_run_id zero;
+    if (memcmp(&from->run_id, &zero, sizeof zero) != 0)
+        self->envelope.run_id = borrow(from->run_id.bytes, sizeof from->run_id.bytes);
+    self->envelope.content_case = (Packfed__Envelope__ContentCase)(from->kind + 1);
+    self->envelope.hello = &self->hello; /* any member: all pointers of the oneof share a place */
+    switch (from->kind) {
+    case PF_MESSAGE_HELLO: view_hello(self, &from->hello); break;
+    case PF_MESSAGE_WELCOME: view_welcome(self, &from->welcome); break;
+    case PF_MESSAGE_REFUSAL:
+    case PF_MESSAGE_DECLINE: view_refusal(self, &from->refusal); break;
+    case PF_MESSAGE_ROUND_OFFER: view_offer(self, &from->offer); break;
+    case PF_MESSAGE_MODEL_REQUEST: view_request(self, &from->request); break;
+    case PF_MESSAGE_MODEL_CHUNK:
+    case PF_MESSAGE_UPDATE_CHUNK: view_chunk(self, &from->chunk); break;
+    case PF_MESSAGE_UPDATE_RECEIPT: view_receipt(self, &from->receipt); break;
+    case PF_MESSAGE_ALIVE: view_alive(self, &from->alive); break;
+    case PF_MESSAGE_ROUND_RESULT: view_result(self, &from->result); break;
+    case PF_MESSAGE_FINISHED: view_finished(self, &from->finished); break;
+    case PF_MESSAGE_N_KINDS: break; /* pf_message_check has refused it */
+    }
+}
+
+enum pf_status pf_message_encode(const struct pf_message *self, struct pf_buffer *bytes,
+                                 struct pf_error *err)
+{
+    PF_TRY(pf_message_check(self, PF_INVALID, err));
+    struct view view;
+    view_message(&view, self);
+    /* The largest: 256 KiB of chunk, or 64 KiB of hashes, and change: below the frame's limit. */
+    size_t length = packfed__envelope__get_packed_size(&view.envelope);
+    PF_TRY(pf_buffer_reserve(bytes, length, err));
+    bytes->length += packfed__envelope__pack(&view.envelope, bytes->bytes + bytes->length);
+    return PF_OK;
+}
