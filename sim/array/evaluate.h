@@ -5,19 +5,8 @@
 #define PF_SIM_ARRAY_EVALUATE_H
 
 #include "common/quant/quant.h"
-
-struct pf_array {
-    uint32_t rows, columns;     /* H, W: 32 × 32 */
-    uint32_t alpha;             /* inputs of a cell's multiplexer: 8 */
-    uint32_t input_bits;        /* b: 8 */
-    uint32_t accumulation_bits; /* A: 32 */
-    uint32_t lanes;             /* L = A/b: 4 */
-    bool double_buffering;
-    double clock_mhz; /* 150 */
-};
-
-void pf_array_default(struct pf_array *array);
-PF_NODISCARD enum pf_status pf_array_validate(const struct pf_array *self, struct pf_error *err);
+#include "sim/array/array.h"
+#include "sim/array/energy.h"
 
 struct pf_array_layer {
     uint32_t n_rows, n_columns; /* N, K */
@@ -30,9 +19,11 @@ struct pf_array_layer {
 };
 
 struct pf_array_totals {
-    uint64_t columns, tiles, cycles; /* summed over layers; cycles per image */
-    double utilisation;              /* Σ nonzeros ÷ Σ cells, over combinable layers */
-    double latency_us;               /* cycles ÷ clock, layer by layer */
+    uint64_t columns, tiles, cycles;      /* summed over layers; cycles per image */
+    double utilisation;                   /* Σ nonzeros ÷ Σ cells, over combinable layers */
+    double latency_us;                    /* cycles ÷ clock, layer by layer */
+    uint64_t load_cycles, compute_cycles; /* Σ over tiles; cycles is less than both together when
+                                             double buffering hides loads */
 };
 
 struct pf_array_report {
@@ -41,7 +32,8 @@ struct pf_array_report {
     struct pf_array_layer combined[PF_MAX_LAYERS];
     struct pf_array_layer uncombined[PF_MAX_LAYERS]; /* the same weights, one column each (α = 1) */
     struct pf_array_totals combined_total, uncombined_total;
-    double energy_uj; /* per image, combined; NaN when unknown */
+    struct pf_array_energy combined_energy, uncombined_energy; /* per image, an estimate */
+    double energy_uj; /* per image, combined: combined_energy.total_uj */
     bool evaluated;   /* false: no data set was given */
     size_t n_images, n_correct;
     double accuracy_percent;
@@ -49,7 +41,16 @@ struct pf_array_report {
     bool bit_exact;   /* … and equal in every logit */
 };
 
-/* Lays the model out on the array, counts, and, when `dataset` is not NULL, classifies every
+/* Two layouts of the same weights are counted.  combined: groups are array columns, a layer that
+ * was not combined takes its K columns, the array is as given.  uncombined: each column that holds
+ * a weight is an array column of its own, and the array's cells have one input (α = 1), so that
+ * weights load over one wire.
+ *
+ * PF_INVALID with a sentence: an array that pf_array_validate refuses, fewer than 8 input bits,
+ * accumulators too narrow for the model, a packing whose alpha exceeds the array's, a model that
+ * cannot be lowered, a data set of another image size or with more classes.
+ *
+ * Lays the model out on the array, counts, and, when `dataset` is not NULL, classifies every
  * image with the functional engine, checking `n_checked` of them against the integer reference. */
 PF_NODISCARD enum pf_status pf_array_evaluate(const struct pf_model *model,
                                               const struct pf_array *array,
