@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+PF_PRINTF(3, 0)
 static void record(struct pf_error *err, enum pf_status status, const char *format, va_list args)
 {
     if (err == NULL) return;
