@@ -28,7 +28,9 @@ enum pf_status pf_text_double(const char *what, const char *text, double min, do
     char *end = NULL;
     errno = 0;
     double number = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(number) || number < min || number > max)
+    /* strtod skips leading space. */
+    if (end == text || isspace((unsigned char)text[0]) || *end != '\0' || !isfinite(number) ||
+        number < min || number > max)
         return pf_fail(err, PF_INVALID, "%s: '%s' is not a number from %g to %g", what, text, min,
                        max);
     *value = number;
@@ -44,7 +46,9 @@ enum pf_status pf_text_u32_list(const char *what, const char *text, uint32_t min
     for (const char *item = text;;) {
         size_t length = strcspn(item, ",");
         char number[24];
-        if (length >= sizeof number) length = sizeof number - 1;
+        if (length >= sizeof number) /* cut short it could pass for another number */
+            return pf_fail(err, PF_INVALID, "%s: '%s' is not a list of numbers from %u to %u", what,
+                           text, min, max);
         memcpy(number, item, length);
         number[length] = '\0';
         uint64_t value = 0;
