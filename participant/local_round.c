@@ -1,0 +1,353 @@
+/* One round of the participant's session: offer, model, training, upload. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "participant/session_parts.h"
+#include "proto/model_file.h"
+
+static void request_chunks(struct pf_participant_session *self, int64_t now_ms)
+{
+    uint32_t chunk;
+    while (pf_fetch_next(&self->fetch, now_ms, &chunk)) {
+        struct pf_message *message = pf_ps_send(self, PF_MESSAGE_MODEL_REQUEST);
+        message->request.model_hash = self->fetch.model_hash;
+        message->request.chunk = chunk;
+    }
+}
+
+static void set_outcome(struct pf_participant_session *self, enum pf_outcome outcome)
+{
+    self->last.outcome = outcome;
+    pf_ps_push(self, PF_PARTICIPANT_RECORD)->record = self->last;
+}
+
+void pf_ps_leave_round(struct pf_participant_session *self, enum pf_outcome outcome)
+{
+    if (self->phase == PF_PARTICIPANT_TRAINING) pf_ps_push(self, PF_PARTICIPANT_CANCEL);
+    pf_fetch_finish(&self->fetch);
+    pf_buffer_finish(&self->update);
+    self->n_update_chunks = self->upload_next = 0;
+    self->delivered += outcome == PF_OUTCOME_DELIVERED;
+    set_outcome(self, outcome);
+    pf_ps_set_phase(self, PF_PARTICIPANT_IDLE);
+}
+
+void pf_ps_give_round_up(struct pf_participant_session *self, enum pf_reason reason,
+                         const char *text)
+{
+    pf_ps_refuse(self, reason, text);
+    pf_ps_decline(self, self->last.round, reason, text);
+    self->declined_because = reason;
+    snprintf(self->declined_text, sizeof self->declined_text, "%.*s",
+             (int)sizeof self->declined_text - 1, text);
+    pf_ps_leave_round(self, PF_OUTCOME_DECLINED);
+}
+
+static bool decline_offer(struct pf_participant_session *self, uint32_t round,
+                          enum pf_reason reason, const char *text)
+{
+    pf_ps_decline(self, round, reason, text);
+    return pf_ps_refuse(self, reason, text);
+}
+
+/* An offer of the round that is at hand or was the last. */
+static bool repeated_offer(struct pf_participant_session *self, const struct pf_round_offer *offer,
+                           int64_t now_ms)
+{
+    self->counters.repeated++;
+    switch (self->last.outcome) {
+    case PF_OUTCOME_JOINED: self->deadline_ms = now_ms + (int64_t)offer->deadline_ms; break;
+    case PF_OUTCOME_DECLINED:
+        pf_ps_decline(self, offer->round, self->declined_because, self->declined_text);
+        break;
+    default: break;
+    }
+    return true;
+}
+
+static void start_training(struct pf_participant_session *self)
+{
+    struct pf_participant_action *action = pf_ps_push(self, PF_PARTICIPANT_TRAIN);
+    action->train.job = ++self->job;
+    action->train.round = self->last.round;
+    action->train.aggregation = (enum pf_aggregation)self->welcome.aggregation;
+    action->train.model = self->model;
+    action->train.order = self->offer.order;
+    pf_ps_set_phase(self, PF_PARTICIPANT_TRAINING);
+}
+
+static bool begin_round(struct pf_participant_session *self, const struct pf_round_offer *offer,
+                        int64_t now_ms)
+{
+    struct pf_error err = {0};
+    struct pf_fetch fetch = {0};
+    bool at_hand = self->model != NULL && pf_hash_equal(&self->model_hash, &offer->model_hash) &&
+                   pf_network_equal(&self->model->network, &self->welcome.network);
+    if (!at_hand && pf_fetch_init(&fetch, offer, &self->config.fetch, &err) != PF_OK)
+        return decline_offer(self, offer->round, PF_REASON_TRAINING_FAILED, err.text);
+
+    if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    self->offer = *offer;
+    self->offer.chunk_hashes = NULL;
+    self->deadline_ms = now_ms + (int64_t)offer->deadline_ms;
+    self->fetch = fetch;
+    self->last = (struct pf_participation){
+        .run_id = self->welcome.run_id, .round = offer->round, .model_hash = offer->model_hash};
+    set_outcome(self, PF_OUTCOME_JOINED);
+    if (at_hand) {
+        start_training(self);
+    } else {
+        pf_ps_set_phase(self, PF_PARTICIPANT_FETCHING);
+        request_chunks(self, now_ms);
+    }
+    return true;
+}
+
+bool pf_ps_offer(struct pf_participant_session *self, const struct pf_message *message,
+                 int64_t now_ms)
+{
+    const struct pf_round_offer *offer = &message->offer;
+    struct pf_error err = {0};
+    enum pf_reason reason;
+    if (offer->round == 0 || offer->round < self->last.round || offer->round <= self->over_round) {
+        self->counters.stale++;
+        return decline_offer(self, offer->round, PF_REASON_LATE, "that round is over here");
+    }
+    if (offer->round == self->last.round) {
+        if (!pf_hash_equal(&offer->model_hash, &self->last.model_hash))
+            return decline_offer(self, offer->round, PF_REASON_POLICY,
+                                 "a second, different model for one round");
+        if (self->last.outcome != PF_OUTCOME_DROPPED) return repeated_offer(self, offer, now_ms);
+    }
+    if (pf_participant_policy_offer(&self->config.policy, offer, &reason, &err) != PF_OK)
+        return decline_offer(self, offer->round, reason, err.text);
+    return begin_round(self, offer, now_ms);
+}
+
+static enum pf_status check_model(const struct pf_participant_session *self,
+                                  const struct pf_model *model, enum pf_reason *reason,
+                                  struct pf_error *err)
+{
+    *reason = PF_REASON_ARCHITECTURE;
+    if (!pf_network_equal(&model->network, &self->welcome.network))
+        return pf_fail(err, PF_REFUSED, "the model has another network than the run");
+    PF_TRY(pf_participant_policy_network(&self->config.policy, &model->network, err));
+    *reason = PF_REASON_POLICY;
+    size_t bytes =
+        pf_update_size((enum pf_aggregation)self->welcome.aggregation, model->n_parameters);
+    if (bytes == 0 || bytes > PF_MAX_MODEL_BYTES)
+        return pf_fail(err, PF_REFUSED, "an update of %zu parameters is too long to send",
+                       model->n_parameters);
+    return PF_OK;
+}
+
+static void finish_fetch(struct pf_participant_session *self)
+{
+    struct pf_error err = {0};
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = NULL;
+    enum pf_reason reason;
+    struct pf_hash hash = pf_hash_bytes(self->fetch.bytes, self->fetch.length);
+    if (!pf_hash_equal(&hash, &self->fetch.model_hash)) {
+        pf_ps_give_round_up(self, PF_REASON_MODEL_HASH,
+                            "the assembled model does not have the offered hash");
+        return;
+    }
+    if (pf_model_decode("the offered model", self->fetch.bytes, self->fetch.length, &model, &err) !=
+        PF_OK) {
+        pf_ps_give_round_up(self, PF_REASON_PACKING, err.text);
+        return;
+    }
+    if (check_model(self, model, &reason, &err) != PF_OK) {
+        pf_ps_give_round_up(self, reason, err.text);
+        return;
+    }
+    pf_fetch_finish(&self->fetch);
+    pf_model_destroy(self->model);
+    self->model = model;
+    self->model_hash = hash;
+    model = NULL;
+    start_training(self);
+}
+
+bool pf_ps_model_chunk(struct pf_participant_session *self, const struct pf_message *message,
+                       int64_t now_ms)
+{
+    struct pf_error err = {0};
+    if (self->phase != PF_PARTICIPANT_FETCHING) {
+        self->counters.stale++;
+        return false;
+    }
+    uint32_t held = self->fetch.n_held;
+    if (pf_fetch_take(&self->fetch, &message->chunk, &err) != PF_OK)
+        return pf_ps_refuse(self, PF_REASON_MODEL_HASH, err.text);
+    if (self->fetch.n_held == held) self->counters.repeated++;
+    if (pf_fetch_complete(&self->fetch))
+        finish_fetch(self);
+    else
+        request_chunks(self, now_ms);
+    return true;
+}
+
+static void upload(struct pf_participant_session *self, int64_t now_ms)
+{
+    int64_t on_the_line = (int64_t)self->update.length * 1000 / self->config.upload_bytes_per_s;
+    self->upload_next = 0;
+    self->upload_ms = now_ms + self->upload_delay_ms + on_the_line;
+    self->upload_delay_ms = PF_MIN(2 * self->upload_delay_ms, self->config.upload_last_ms);
+}
+
+bool pf_ps_next_upload(struct pf_participant_session *self, struct pf_participant_action *action)
+{
+    if (self->upload_next >= self->n_update_chunks) return false;
+    uint32_t chunk = self->upload_next++;
+    size_t offset = (size_t)chunk * PF_CHUNK_BYTES;
+    memset(action, 0, sizeof *action);
+    action->kind = PF_PARTICIPANT_SEND;
+    action->message.kind = PF_MESSAGE_UPDATE_CHUNK;
+    action->message.run_id = self->welcome.run_id;
+    action->message.chunk = (struct pf_chunk){
+        .round = self->last.round,
+        .model_hash = self->last.model_hash,
+        .chunk = chunk,
+        .n_chunks = self->n_update_chunks,
+        .bytes = self->update.bytes + offset,
+        .length = PF_MIN(self->update.length - offset, (size_t)PF_CHUNK_BYTES),
+    };
+    return true;
+}
+
+void pf_participant_session_trained(struct pf_participant_session *self, uint64_t job,
+                                    struct pf_buffer *update, int64_t now_ms)
+{
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer taken = *update;
+    *update = (struct pf_buffer){0};
+    if (self->phase != PF_PARTICIPANT_TRAINING || job != self->job) return;
+    size_t expected =
+        pf_update_size((enum pf_aggregation)self->welcome.aggregation, self->model->n_parameters);
+    if (taken.length != expected) {
+        pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, "the update has a wrong length");
+        return;
+    }
+    self->update = taken;
+    taken = (struct pf_buffer){0};
+    self->n_update_chunks = (uint32_t)((expected - 1) / PF_CHUNK_BYTES + 1);
+    self->upload_delay_ms = self->config.upload_first_ms;
+    pf_ps_set_phase(self, PF_PARTICIPANT_UPLOADING);
+    upload(self, now_ms);
+}
+
+void pf_participant_session_training_failed(struct pf_participant_session *self, uint64_t job,
+                                            const char *sentence, int64_t now_ms)
+{
+    (void)now_ms;
+    if (self->phase != PF_PARTICIPANT_TRAINING || job != self->job) return;
+    pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, sentence);
+}
+
+bool pf_ps_receipt(struct pf_participant_session *self, const struct pf_message *message,
+                   int64_t now_ms)
+{
+    (void)now_ms;
+    if (message->receipt.round != self->last.round) {
+        self->counters.stale++;
+        return false;
+    }
+    if (pf_ps_working(self)) {
+        /* Also before the upload: a process before this one may have delivered. */
+        pf_ps_leave_round(self, PF_OUTCOME_DELIVERED);
+    } else if (self->last.outcome == PF_OUTCOME_DROPPED) {
+        self->delivered++;
+        set_outcome(self, PF_OUTCOME_DELIVERED); /* it had arrived after all */
+    } else {
+        self->counters.repeated++;
+    }
+    return true;
+}
+
+bool pf_ps_result(struct pf_participant_session *self, const struct pf_message *message,
+                  int64_t now_ms)
+{
+    (void)now_ms;
+    const struct pf_round_result *result = &message->result;
+    if (result->round <= self->over_round) {
+        self->counters.stale++;
+        return false;
+    }
+    self->over_round = result->round;
+    if (pf_ps_working(self) && self->last.round <= result->round)
+        pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    struct pf_participant_action *action = pf_ps_push(self, PF_PARTICIPANT_RESULT);
+    action->result = *result;
+    pf_ps_plain_text(action->result.text, sizeof action->result.text, result->text);
+    return true;
+}
+
+/* REFUSAL of something that was said about a round. */
+bool pf_ps_round_refusal(struct pf_participant_session *self, const struct pf_message *message,
+                         int64_t now_ms)
+{
+    (void)now_ms;
+    static const struct pf_run_id no_run;
+    const struct pf_refusal *refusal = &message->refusal;
+    if (memcmp(&message->run_id, &no_run, sizeof no_run) != 0 &&
+        memcmp(&message->run_id, &self->welcome.run_id, sizeof no_run) != 0)
+        return pf_ps_refuse(self, PF_REASON_WRONG_RUN, "a refusal from another run");
+    if (!pf_ps_working(self) || refusal->round != self->last.round) {
+        self->counters.stale++;
+        return false;
+    }
+    enum pf_reason reason = (enum pf_reason)refusal->reason;
+    if (reason == PF_REASON_BUSY) return true; /* every request is repeated anyway */
+    char text[PF_MAX_REASON_BYTES];
+    pf_ps_plain_text(text, sizeof text, refusal->text);
+    pf_log(PF_LOG_WARNING, "round %u: the coordinator refused, %s: %s", refusal->round,
+           pf_reason_name(reason), text);
+    if (reason == PF_REASON_UPDATE_INVALID) {
+        /* The same training would give the same update. */
+        self->declined_because = PF_REASON_TRAINING_FAILED;
+        snprintf(self->declined_text, sizeof self->declined_text, "the update was refused before");
+        pf_ps_leave_round(self, PF_OUTCOME_DECLINED);
+    } else {
+        pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    }
+    return true;
+}
+
+void pf_ps_round_resume(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (self->phase == PF_PARTICIPANT_FETCHING) {
+        pf_fetch_restart(&self->fetch);
+        request_chunks(self, now_ms);
+    } else if (self->phase == PF_PARTICIPANT_UPLOADING) {
+        self->upload_delay_ms = self->config.upload_first_ms;
+        upload(self, now_ms);
+    }
+}
+
+static int64_t give_round_up_ms(const struct pf_participant_session *self)
+{
+    return self->deadline_ms + self->config.deadline_grace_ms;
+}
+
+void pf_ps_round_tick(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (!pf_ps_working(self)) return;
+    if (now_ms >= give_round_up_ms(self)) {
+        pf_log(PF_LOG_WARNING, "round %u: given up, its deadline has passed", self->last.round);
+        pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    } else if (self->phase == PF_PARTICIPANT_FETCHING) {
+        request_chunks(self, now_ms);
+    } else if (self->phase == PF_PARTICIPANT_UPLOADING && now_ms >= self->upload_ms) {
+        upload(self, now_ms);
+    }
+}
+
+int64_t pf_ps_round_wake_ms(const struct pf_participant_session *self)
+{
+    if (!pf_ps_working(self)) return INT64_MAX;
+    int64_t wake = give_round_up_ms(self);
+    if (self->phase == PF_PARTICIPANT_FETCHING) wake = PF_MIN(wake, pf_fetch_wake_at(&self->fetch));
+    if (self->phase == PF_PARTICIPANT_UPLOADING) wake = PF_MIN(wake, self->upload_ms);
+    return wake;
+}

@@ -1,0 +1,77 @@
+#include "participant/policy.h"
+
+#include "participant/order.h"
+#include "proto/model_file.h"
+
+#define MAX_PROXIMAL 1e3
+
+void pf_participant_policy_default(struct pf_participant_policy *policy)
+{
+    *policy = (struct pf_participant_policy){
+        .min_cohort = 1,
+        .max_epochs = 100.0,
+        .max_model_bytes = PF_MAX_MODEL_BYTES,
+    };
+}
+
+enum pf_status pf_participant_policy_network(const struct pf_participant_policy *self,
+                                             const struct pf_network *network, struct pf_error *err)
+{
+    char theirs[160], ours[160];
+    if (self->pinned && !pf_network_equal(&self->network, network))
+        return pf_fail(err, PF_REFUSED,
+                       "the run trains %s; this participant pins %s (--filters, --layers, "
+                       "--strides, --layer-type)",
+                       pf_network_describe(network, theirs, sizeof theirs),
+                       pf_network_describe(&self->network, ours, sizeof ours));
+    if (self->in_channels != 0 &&
+        (self->in_channels != network->in_channels || self->in_height != network->in_height ||
+         self->in_width != network->in_width || self->n_classes != network->n_classes))
+        return pf_fail(err, PF_REFUSED,
+                       "the run trains %s; the images here are %u×%u×%u in %u classes (--data)",
+                       pf_network_describe(network, theirs, sizeof theirs), self->in_height,
+                       self->in_width, self->in_channels, self->n_classes);
+    return PF_OK;
+}
+
+static enum pf_status check_order(const struct pf_participant_policy *self,
+                                  const struct pf_training_order *order, struct pf_error *err)
+{
+    struct pf_train_options options;
+    struct pf_error detail = {0};
+    if (!(order->epochs > 0.0 && order->epochs <= self->max_epochs))
+        return pf_fail(err, PF_REFUSED,
+                       "asked for %g epochs of training; this participant gives "
+                       "up to %g",
+                       order->epochs, self->max_epochs);
+    if (!(order->proximal >= 0.0 && order->proximal <= MAX_PROXIMAL))
+        return pf_fail(err, PF_REFUSED, "asked for a proximal weight of %g, not 0 to %g",
+                       order->proximal, MAX_PROXIMAL);
+    pf_order_options(order, 0, 0, 0, &(struct pf_augmentation){0}, &options);
+    if (pf_train_options_validate(&options, &detail) != PF_OK)
+        return pf_fail(err, PF_REFUSED, "absurd training order: %s", detail.text);
+    return PF_OK;
+}
+
+enum pf_status pf_participant_policy_offer(const struct pf_participant_policy *self,
+                                           const struct pf_round_offer *offer,
+                                           enum pf_reason *reason, struct pf_error *err)
+{
+    *reason = PF_REASON_COHORT_TOO_SMALL;
+    if (offer->cohort < self->min_cohort)
+        return pf_fail(err, PF_REFUSED, "a cohort of %u is smaller than the minimum of %u",
+                       offer->cohort, self->min_cohort);
+    *reason = PF_REASON_POLICY;
+    if (offer->model_bytes == 0 || offer->model_bytes > self->max_model_bytes)
+        return pf_fail(
+            err, PF_REFUSED, "a model of %llu bytes; this participant takes 1 to %llu bytes",
+            (unsigned long long)offer->model_bytes, (unsigned long long)self->max_model_bytes);
+    uint64_t chunks = (offer->model_bytes - 1) / PF_CHUNK_BYTES + 1;
+    if (chunks > PF_MAX_CHUNKS || offer->n_chunks != chunks)
+        return pf_fail(err, PF_REFUSED, "a model of %llu bytes in %u chunks, not %llu",
+                       (unsigned long long)offer->model_bytes, offer->n_chunks,
+                       (unsigned long long)chunks);
+    PF_TRY(check_order(self, &offer->order, err));
+    *reason = PF_REASON_NONE;
+    return PF_OK;
+}

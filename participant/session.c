@@ -1,0 +1,466 @@
+#include "participant/session.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "participant/session_parts.h"
+
+/* How often in a row ALIVE may stay without any answer before the silence is questioned. */
+#define SILENT_INTERVALS 3
+
+/* [from][to]; zero: forbidden. */
+static const bool transitions[PF_PARTICIPANT_N_PHASES][PF_PARTICIPANT_N_PHASES] = {
+    [PF_PARTICIPANT_CONNECTING] = {[PF_PARTICIPANT_IDLE] = true,
+                                   [PF_PARTICIPANT_DONE] = true,
+                                   [PF_PARTICIPANT_FAILED] = true},
+    [PF_PARTICIPANT_IDLE] = {[PF_PARTICIPANT_CONNECTING] =
+                                 true, /* the run is not served any more */
+                             [PF_PARTICIPANT_FETCHING] = true,
+                             [PF_PARTICIPANT_TRAINING] = true, /* the model is still at hand */
+                             [PF_PARTICIPANT_DONE] = true,
+                             [PF_PARTICIPANT_FAILED] = true},
+    [PF_PARTICIPANT_FETCHING] = {[PF_PARTICIPANT_TRAINING] = true, [PF_PARTICIPANT_IDLE] = true},
+    [PF_PARTICIPANT_TRAINING] = {[PF_PARTICIPANT_UPLOADING] = true, [PF_PARTICIPANT_IDLE] = true},
+    [PF_PARTICIPANT_UPLOADING] = {[PF_PARTICIPANT_IDLE] = true},
+};
+
+const char *pf_participant_phase_name(enum pf_participant_phase phase)
+{
+    static const char *const names[PF_PARTICIPANT_N_PHASES] = {
+        [PF_PARTICIPANT_CONNECTING] = "connecting", [PF_PARTICIPANT_IDLE] = "idle",
+        [PF_PARTICIPANT_FETCHING] = "fetching",     [PF_PARTICIPANT_TRAINING] = "training",
+        [PF_PARTICIPANT_UPLOADING] = "uploading",   [PF_PARTICIPANT_DONE] = "done",
+        [PF_PARTICIPANT_FAILED] = "failed",
+    };
+    return (size_t)phase < PF_PARTICIPANT_N_PHASES ? names[phase] : "unknown";
+}
+
+const char *pf_outcome_name(enum pf_outcome outcome)
+{
+    static const char *const names[PF_OUTCOME_N] = {
+        [PF_OUTCOME_NONE] = "none",           [PF_OUTCOME_JOINED] = "joined",
+        [PF_OUTCOME_DELIVERED] = "delivered", [PF_OUTCOME_DECLINED] = "declined",
+        [PF_OUTCOME_DROPPED] = "dropped",
+    };
+    return (size_t)outcome < PF_OUTCOME_N ? names[outcome] : "unknown";
+}
+
+bool pf_participant_phase_allowed(enum pf_participant_phase from, enum pf_participant_phase to)
+{
+    return (size_t)from < PF_PARTICIPANT_N_PHASES && (size_t)to < PF_PARTICIPANT_N_PHASES &&
+           transitions[from][to];
+}
+
+void pf_ps_set_phase(struct pf_participant_session *self, enum pf_participant_phase phase)
+{
+    assert(pf_participant_phase_allowed(self->phase, phase));
+    pf_log(PF_LOG_DEBUG, "participant: %s → %s (round %u)", pf_participant_phase_name(self->phase),
+           pf_participant_phase_name(phase), self->last.round);
+    self->phase = phase;
+}
+
+bool pf_ps_ended(const struct pf_participant_session *self)
+{
+    return self->phase == PF_PARTICIPANT_DONE || self->phase == PF_PARTICIPANT_FAILED;
+}
+
+struct pf_participant_action *pf_ps_push(struct pf_participant_session *self,
+                                         enum pf_participant_action_kind kind)
+{
+    /* Only a driver that does not drain can fill the queue. */
+    assert(self->n_actions < PF_PARTICIPANT_MAX_ACTIONS);
+    size_t slot = (self->first_action + self->n_actions++) % PF_PARTICIPANT_MAX_ACTIONS;
+    memset(&self->actions[slot], 0, sizeof(self->actions[slot]));
+    self->actions[slot].kind = kind;
+    return &self->actions[slot];
+}
+
+struct pf_message *pf_ps_send(struct pf_participant_session *self, enum pf_message_kind kind)
+{
+    struct pf_message *message = &pf_ps_push(self, PF_PARTICIPANT_SEND)->message;
+    message->kind = kind;
+    if (self->joined) message->run_id = self->welcome.run_id;
+    return message;
+}
+
+struct pf_message *pf_ps_decline(struct pf_participant_session *self, uint32_t round,
+                                 enum pf_reason reason, const char *text)
+{
+    struct pf_message *message = pf_ps_send(self, PF_MESSAGE_DECLINE);
+    message->refusal.reason = (uint32_t)reason;
+    message->refusal.round = round;
+    snprintf(message->refusal.text, sizeof message->refusal.text, "%s", text);
+    return message;
+}
+
+bool pf_ps_refuse(struct pf_participant_session *self, enum pf_reason reason, const char *text)
+{
+    self->counters.refused[reason]++;
+    pf_log(PF_LOG_WARNING, "refused, %s: %s", pf_reason_name(reason), text);
+    return false;
+}
+
+void pf_ps_plain_text(char *out, size_t size, const char *text)
+{
+    size_t length = strnlen(text, size - 1);
+    for (size_t i = 0; i < length; i++)
+        out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i];
+    out[length] = '\0';
+}
+
+void pf_ps_end(struct pf_participant_session *self, enum pf_participant_phase phase,
+               const char *format, ...)
+{
+    char sentence[PF_PARTICIPANT_MAX_SENTENCE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    memcpy(self->sentence, sentence, sizeof sentence);
+    pf_ps_set_phase(self, phase);
+}
+
+void pf_participant_session_config_default(struct pf_participant_session_config *config)
+{
+    *config = (struct pf_participant_session_config){
+        .fetch = {.window = 4, .timeout_first_ms = 4000, .timeout_last_ms = 60000},
+        .hello_first_ms = 500,
+        .hello_last_ms = 10000,
+        .upload_first_ms = 5000,
+        .upload_last_ms = 60000,
+        .upload_bytes_per_s = 256 * 1024,
+        .deadline_grace_ms = 30000,
+        .give_up_ms = 600000,
+    };
+    pf_participant_policy_default(&config->policy);
+}
+
+static enum pf_status validate(const struct pf_participant_session_config *config,
+                               struct pf_error *err)
+{
+    if (config->fetch.window == 0 || config->fetch.window > PF_PARTICIPANT_MAX_WINDOW)
+        return pf_fail(err, PF_INVALID, "session: a window of %u chunks; give 1 to %u",
+                       config->fetch.window, PF_PARTICIPANT_MAX_WINDOW);
+    if (config->fetch.timeout_first_ms < 1 || config->hello_first_ms < 1 ||
+        config->upload_first_ms < 1 || config->upload_bytes_per_s < 1 ||
+        config->deadline_grace_ms < 0 || config->give_up_ms < 1)
+        return pf_fail(err, PF_INVALID, "session: times must be at least a millisecond");
+    return PF_OK;
+}
+
+enum pf_status pf_participant_session_create(const struct pf_participant_session_config *config,
+                                             int64_t now_ms,
+                                             struct pf_participant_session **session,
+                                             struct pf_error *err)
+{
+    PF_TRY(validate(config, err));
+    struct pf_participant_session *self = PF_ALLOC(1, struct pf_participant_session);
+    if (self == NULL) return pf_no_memory(err, "a session");
+    self->config = *config;
+    self->heard_ms = now_ms;
+    self->greeting = true;
+    self->hello_ms = now_ms;
+    self->hello_delay_ms = config->hello_first_ms;
+    *session = self;
+    return PF_OK;
+}
+
+void pf_participant_session_destroy(struct pf_participant_session *self)
+{
+    if (self == NULL) return;
+    pf_fetch_finish(&self->fetch);
+    pf_model_destroy(self->model);
+    pf_buffer_finish(&self->update);
+    pf_free(self);
+}
+
+static void greet(struct pf_participant_session *self, int64_t now_ms)
+{
+    self->greeting = true;
+    self->hello_ms = now_ms;
+    self->hello_delay_ms = self->config.hello_first_ms;
+}
+
+static void send_hello(struct pf_participant_session *self, int64_t now_ms)
+{
+    struct pf_message *message = pf_ps_send(self, PF_MESSAGE_HELLO);
+    message->hello.version = PF_PROTOCOL_VERSION;
+    message->hello.returning = self->joined;
+    if (self->joined) message->hello.run_id = self->welcome.run_id;
+    self->hello_ms = now_ms + self->hello_delay_ms;
+    self->hello_delay_ms = PF_MIN(2 * self->hello_delay_ms, self->config.hello_last_ms);
+}
+
+/* Back to the start: the coordinator serves another run now. */
+static void forget_run(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    self->joined = false;
+    memset(&self->welcome, 0, sizeof self->welcome);
+    memset(&self->last, 0, sizeof self->last);
+    self->over_round = 0;
+    pf_ps_set_phase(self, PF_PARTICIPANT_CONNECTING);
+    greet(self, now_ms);
+}
+
+static bool in_run(const struct pf_participant_session *self, const struct pf_message *message)
+{
+    return self->joined &&
+           memcmp(&message->run_id, &self->welcome.run_id, sizeof message->run_id) == 0;
+}
+
+/* A run that this participant can never take part in ends it with the way out. */
+static bool check_welcome(struct pf_participant_session *self, const struct pf_welcome *welcome)
+{
+    struct pf_error err = {0};
+    enum pf_reason reason = PF_REASON_NONE;
+    if (welcome->version != PF_PROTOCOL_VERSION) {
+        reason = PF_REASON_VERSION;
+        pf_fail(&err, PF_REFUSED, "the coordinator speaks protocol version %u, this program %u",
+                welcome->version, PF_PROTOCOL_VERSION);
+    } else if (pf_update_size((enum pf_aggregation)welcome->aggregation, 1) == 0) {
+        reason = PF_REASON_POLICY;
+        pf_fail(&err, PF_REFUSED, "the run uses %s aggregation, which is not part of this build",
+                pf_aggregation_name((enum pf_aggregation)welcome->aggregation));
+    } else if (pf_participant_policy_network(&self->config.policy, &welcome->network, &err) !=
+               PF_OK) {
+        reason = PF_REASON_ARCHITECTURE;
+    }
+    if (reason == PF_REASON_NONE) return true;
+    pf_ps_refuse(self, reason, err.text);
+    pf_ps_decline(self, 0, reason, err.text)->run_id = welcome->run_id;
+    pf_ps_end(self, PF_PARTICIPANT_FAILED, "%s", err.text);
+    return false;
+}
+
+static bool on_welcome(struct pf_participant_session *self, const struct pf_message *message,
+                       int64_t now_ms)
+{
+    const struct pf_welcome *welcome = &message->welcome;
+    if (self->joined) {
+        if (memcmp(&welcome->run_id, &self->welcome.run_id, sizeof welcome->run_id) != 0)
+            return pf_ps_refuse(self, PF_REASON_WRONG_RUN, "a welcome to another run");
+        if (!pf_network_equal(&welcome->network, &self->welcome.network) ||
+            welcome->aggregation != self->welcome.aggregation)
+            return pf_ps_refuse(self, PF_REASON_ARCHITECTURE, "the run has changed its network");
+        self->counters.repeated += !self->greeting;
+        if (self->greeting) pf_ps_round_resume(self, now_ms);
+    } else {
+        if (!check_welcome(self, welcome)) return false;
+        self->joined = true;
+        self->welcome = *welcome;
+        pf_ps_push(self, PF_PARTICIPANT_RECALL)->run_id = welcome->run_id;
+        pf_ps_set_phase(self, PF_PARTICIPANT_IDLE);
+    }
+    self->welcome.n_rounds = welcome->n_rounds;
+    self->welcome.alive_interval_ms = welcome->alive_interval_ms;
+    self->alive_ms = now_ms + (int64_t)welcome->alive_interval_ms;
+    self->greeting = false;
+    self->sentence[0] = '\0';
+    return true;
+}
+
+/* Another run is served now, or the coordinator has restarted and wants to be greeted first. */
+static void on_wrong_run(struct pf_participant_session *self, const struct pf_run_id *served,
+                         int64_t now_ms)
+{
+    if (!self->joined) return;
+    if (memcmp(served, &self->welcome.run_id, sizeof *served) != 0)
+        forget_run(self, now_ms);
+    else if (!self->greeting)
+        greet(self, now_ms);
+}
+
+/* REFUSAL of something that concerns no round: HELLO as a rule. */
+static bool on_refused_entry(struct pf_participant_session *self, const struct pf_message *message,
+                             int64_t now_ms)
+{
+    char text[PF_MAX_REASON_BYTES];
+    pf_ps_plain_text(text, sizeof text, message->refusal.text);
+    const char *name = pf_reason_name((enum pf_reason)message->refusal.reason);
+    switch ((enum pf_reason)message->refusal.reason) {
+    case PF_REASON_WRONG_RUN: on_wrong_run(self, &message->run_id, now_ms); break;
+    case PF_REASON_VERSION:
+    case PF_REASON_ARCHITECTURE:
+    case PF_REASON_POLICY:
+        if (!self->greeting) break;
+        pf_ps_end(self, PF_PARTICIPANT_FAILED, "refused by the coordinator, %s: %s", name, text);
+        return true;
+    default: break;
+    }
+    snprintf(self->sentence, sizeof self->sentence, "refused by the coordinator, %s: %s", name,
+             text);
+    return true;
+}
+
+static bool on_refusal(struct pf_participant_session *self, const struct pf_message *message,
+                       int64_t now_ms)
+{
+    if (message->refusal.round != 0) return pf_ps_round_refusal(self, message, now_ms);
+    return on_refused_entry(self, message, now_ms);
+}
+
+static bool on_alive(struct pf_participant_session *self, const struct pf_message *message,
+                     int64_t now_ms)
+{
+    (void)self, (void)message, (void)now_ms;
+    return true; /* that it came is all it says */
+}
+
+static bool on_finished(struct pf_participant_session *self, const struct pf_message *message,
+                        int64_t now_ms)
+{
+    if (self->joined && !in_run(self, message)) {
+        forget_run(self, now_ms); /* HELLO will tell whether that run concerns us */
+        return true;
+    }
+    char text[PF_MAX_REASON_BYTES];
+    pf_ps_plain_text(text, sizeof text, message->finished.text);
+    /* An update that waits for its receipt is in the coordinator's hands or of no use any more. */
+    if (message->finished.success)
+        pf_ps_end(self, PF_PARTICIPANT_DONE, "%s", text[0] != '\0' ? text : "the run is complete");
+    else
+        pf_ps_end(self, PF_PARTICIPANT_FAILED, "the run failed: %s", text);
+    return true;
+}
+
+enum when { NEVER = 0, ALWAYS, IN_RUN };
+
+static const struct {
+    pf_ps_handler *handle;
+    enum when when;
+} handlers[PF_MESSAGE_N_KINDS] = {
+    [PF_MESSAGE_WELCOME] = {on_welcome, ALWAYS},
+    [PF_MESSAGE_REFUSAL] = {on_refusal, ALWAYS},
+    [PF_MESSAGE_ROUND_OFFER] = {pf_ps_offer, IN_RUN},
+    [PF_MESSAGE_MODEL_CHUNK] = {pf_ps_model_chunk, IN_RUN},
+    [PF_MESSAGE_UPDATE_RECEIPT] = {pf_ps_receipt, IN_RUN},
+    [PF_MESSAGE_ALIVE] = {on_alive, IN_RUN},
+    [PF_MESSAGE_ROUND_RESULT] = {pf_ps_result, IN_RUN},
+    [PF_MESSAGE_FINISHED] = {on_finished, ALWAYS},
+};
+
+bool pf_participant_session_receive(struct pf_participant_session *self,
+                                    const struct pf_message *message, int64_t now_ms)
+{
+    if (pf_ps_ended(self)) return false;
+    if ((unsigned)message->kind >= PF_MESSAGE_N_KINDS || handlers[message->kind].when == NEVER ||
+        (handlers[message->kind].when == IN_RUN && !self->joined)) {
+        self->counters.unexpected++;
+        return false;
+    }
+    if (handlers[message->kind].when == IN_RUN && !in_run(self, message))
+        return pf_ps_refuse(self, PF_REASON_WRONG_RUN, pf_message_kind_name(message->kind));
+    if (!handlers[message->kind].handle(self, message, now_ms)) return false;
+    self->heard_ms = now_ms;
+    return true;
+}
+
+void pf_participant_session_malformed(struct pf_participant_session *self)
+{
+    self->counters.malformed++;
+}
+
+void pf_participant_session_connected(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (!pf_ps_ended(self)) greet(self, now_ms);
+}
+
+void pf_participant_session_recall(struct pf_participant_session *self,
+                                   const struct pf_participation *record)
+{
+    if (!self->joined || record->round <= self->last.round) return;
+    self->last = *record;
+    self->last.run_id = self->welcome.run_id;
+    /* A round that was interrupted may be taken up again, with the same model. */
+    if (record->outcome == PF_OUTCOME_JOINED) self->last.outcome = PF_OUTCOME_DROPPED;
+    if (record->outcome == PF_OUTCOME_DECLINED) {
+        self->declined_because = PF_REASON_POLICY;
+        snprintf(self->declined_text, sizeof self->declined_text, "declined before a restart");
+    }
+}
+
+static int64_t silence_ms(const struct pf_participant_session *self)
+{
+    return self->heard_ms + SILENT_INTERVALS * (int64_t)self->welcome.alive_interval_ms;
+}
+
+void pf_participant_session_tick(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (pf_ps_ended(self)) return;
+    if (now_ms - self->heard_ms >= self->config.give_up_ms) {
+        char said[PF_PARTICIPANT_MAX_SENTENCE];
+        memcpy(said, self->sentence, sizeof said);
+        pf_ps_end(self, PF_PARTICIPANT_FAILED,
+                  "no word from the coordinator for %lld s: is it running and reachable? "
+                  "(--connect, --give-up)%s%.200s",
+                  (long long)(self->config.give_up_ms / 1000), said[0] != '\0' ? "; before: " : "",
+                  said);
+        return;
+    }
+    if (self->joined && !self->greeting && now_ms >= silence_ms(self)) greet(self, now_ms);
+    if (self->greeting && now_ms >= self->hello_ms) send_hello(self, now_ms);
+    if (self->joined && now_ms >= self->alive_ms) {
+        struct pf_message *message = pf_ps_send(self, PF_MESSAGE_ALIVE);
+        message->alive.round = pf_ps_working(self) ? self->last.round : 0;
+        message->alive.training = self->phase == PF_PARTICIPANT_TRAINING;
+        self->alive_ms = now_ms + (int64_t)self->welcome.alive_interval_ms;
+    }
+    pf_ps_round_tick(self, now_ms);
+}
+
+int64_t pf_participant_session_wake_ms(const struct pf_participant_session *self)
+{
+    if (pf_ps_ended(self)) return INT64_MAX;
+    int64_t wake = self->heard_ms + self->config.give_up_ms;
+    if (self->greeting) wake = PF_MIN(wake, self->hello_ms);
+    if (self->joined) wake = PF_MIN(wake, self->alive_ms);
+    if (self->joined && !self->greeting) wake = PF_MIN(wake, silence_ms(self));
+    return PF_MIN(wake, pf_ps_round_wake_ms(self));
+}
+
+void pf_participant_session_stop(struct pf_participant_session *self, const char *sentence)
+{
+    if (pf_ps_ended(self)) return;
+    if (pf_ps_working(self))
+        pf_ps_decline(self, self->last.round, PF_REASON_POLICY, "the participant was stopped");
+    pf_ps_end(self, PF_PARTICIPANT_FAILED, "%s", sentence);
+}
+
+bool pf_participant_session_next_action(struct pf_participant_session *self,
+                                        struct pf_participant_action *action)
+{
+    if (self->n_actions == 0) return pf_ps_next_upload(self, action);
+    *action = self->actions[self->first_action];
+    self->first_action = (self->first_action + 1) % PF_PARTICIPANT_MAX_ACTIONS;
+    self->n_actions--;
+    return true;
+}
+
+void pf_participant_session_view(const struct pf_participant_session *self,
+                                 struct pf_participant_view *view)
+{
+    *view = (struct pf_participant_view){
+        .phase = self->phase,
+        .run_id = self->welcome.run_id,
+        .round = self->last.round,
+        .n_rounds = self->welcome.n_rounds,
+        .last = self->last,
+        .chunks_held = self->fetch.n_held,
+        .n_chunks = self->fetch.n_chunks,
+        .delivered = self->delivered,
+        .heard_ms = self->heard_ms,
+        .sentence = self->sentence,
+    };
+}
+
+const struct pf_participant_counters *pf_participant_session_counters(
+    const struct pf_participant_session *self)
+{
+    return &self->counters;
+}

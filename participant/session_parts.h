@@ -1,0 +1,94 @@
+/* The inside of the participant's session, for its own files and for tests that compare states.
+ *
+ * Handlers check everything first and change state last; false means nothing changed. */
+#ifndef PF_PARTICIPANT_SESSION_PARTS_H
+#define PF_PARTICIPANT_SESSION_PARTS_H
+
+#include "participant/session.h"
+
+/* One event queues at most the window's requests and a handful of others. */
+#define PF_PARTICIPANT_MAX_ACTIONS 64u
+#define PF_PARTICIPANT_MAX_WINDOW 32u
+#define PF_PARTICIPANT_MAX_SENTENCE 512u
+
+struct pf_participant_session {
+    struct pf_participant_session_config config;
+    enum pf_participant_phase phase;
+
+    bool joined;               /* `welcome` is the run we are in */
+    struct pf_welcome welcome; /* its network and aggregation never change */
+    int64_t heard_ms;          /* last accepted message; the start before the first */
+    bool greeting;             /* HELLO was sent, WELCOME is awaited */
+    int64_t hello_ms;          /* next HELLO while greeting */
+    int64_t hello_delay_ms;
+    int64_t alive_ms; /* next ALIVE */
+
+    struct pf_participation last; /* the newest round that was tied to a model */
+    enum pf_reason declined_because;
+    char declined_text[PF_MAX_REASON_BYTES];
+    uint32_t over_round; /* the newest round whose end was told */
+    uint32_t delivered;
+
+    struct pf_round_offer offer; /* of the round at hand; chunk_hashes NULL */
+    int64_t deadline_ms;
+    struct pf_fetch fetch;  /* FETCHING */
+    struct pf_model *model; /* the last one fetched, kept in case it is offered again */
+    struct pf_hash model_hash;
+    uint64_t job;
+
+    struct pf_buffer update; /* UPLOADING */
+    uint32_t n_update_chunks;
+    uint32_t upload_next; /* chunks from here on are still to be handed out as actions */
+    int64_t upload_ms;    /* the next whole upload */
+    int64_t upload_delay_ms;
+
+    struct pf_participant_counters counters;
+    char sentence[PF_PARTICIPANT_MAX_SENTENCE];
+
+    struct pf_participant_action actions[PF_PARTICIPANT_MAX_ACTIONS]; /* ring */
+    size_t first_action, n_actions;
+};
+
+/* The one place where the phase changes; asserts that the table allows it, and logs. */
+void pf_ps_set_phase(struct pf_participant_session *self, enum pf_participant_phase phase);
+bool pf_ps_ended(const struct pf_participant_session *self);
+static inline bool pf_ps_working(const struct pf_participant_session *self)
+{
+    return self->phase == PF_PARTICIPANT_FETCHING || self->phase == PF_PARTICIPANT_TRAINING ||
+           self->phase == PF_PARTICIPANT_UPLOADING;
+}
+
+/* A zeroed action at the end of the queue. */
+struct pf_participant_action *pf_ps_push(struct pf_participant_session *self,
+                                         enum pf_participant_action_kind kind);
+/* A message to fill in, its run id set. */
+struct pf_message *pf_ps_send(struct pf_participant_session *self, enum pf_message_kind kind);
+struct pf_message *pf_ps_decline(struct pf_participant_session *self, uint32_t round,
+                                 enum pf_reason reason, const char *text);
+/* Counts, logs, and returns false. */
+bool pf_ps_refuse(struct pf_participant_session *self, enum pf_reason reason, const char *text);
+
+/* out ← text without control characters: the coordinator's words may go to a terminal. */
+void pf_ps_plain_text(char *out, size_t size, const char *text);
+
+/* Ends in `phase` (DONE or FAILED) with the sentence; drops a round at hand. */
+void pf_ps_end(struct pf_participant_session *self, enum pf_participant_phase phase,
+               const char *format, ...) PF_PRINTF(3, 4);
+
+/* local_round.c */
+typedef bool pf_ps_handler(struct pf_participant_session *self, const struct pf_message *message,
+                           int64_t now_ms);
+pf_ps_handler pf_ps_offer, pf_ps_model_chunk, pf_ps_receipt, pf_ps_result, pf_ps_round_refusal;
+/* Leaves the round at hand for IDLE with this outcome. */
+void pf_ps_leave_round(struct pf_participant_session *self, enum pf_outcome outcome);
+/* Declines the round at hand and leaves it. */
+void pf_ps_give_round_up(struct pf_participant_session *self, enum pf_reason reason,
+                         const char *text);
+void pf_ps_round_tick(struct pf_participant_session *self, int64_t now_ms);
+int64_t pf_ps_round_wake_ms(const struct pf_participant_session *self);
+/* The connection is new: ask and upload again at once. */
+void pf_ps_round_resume(struct pf_participant_session *self, int64_t now_ms);
+/* The next chunk of an upload under way. */
+bool pf_ps_next_upload(struct pf_participant_session *self, struct pf_participant_action *action);
+
+#endif

@@ -1,0 +1,237 @@
+#include "participant/trainer.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "participant/order.h"
+
+enum pf_status pf_local_update(const struct pf_local_training *self, const struct pf_model *global,
+                               uint32_t round, const struct pf_training_order *order,
+                               enum pf_aggregation aggregation, struct pf_pool *pool,
+                               const struct pf_progress *progress, struct pf_buffer *update,
+                               struct pf_error *err)
+{
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *local = NULL;
+    struct pf_train_options options;
+    PF_TRY(pf_model_clone(global, &local, err));
+    pf_order_options(order, self->seed, round, self->dataset->n_images, &self->augmentation,
+                     &options);
+    options.proximal = order->proximal;
+    options.proximal_anchor = order->proximal > 0.0 ? global->parameters : NULL;
+    PF_TRY(pf_train(local, self->dataset, &options, pool, progress, err));
+    for (size_t i = 0; i < local->n_parameters; i++) local->parameters[i] -= global->parameters[i];
+    enum pf_status status = pf_update_encode(aggregation, local->parameters, local->n_parameters,
+                                             (double)self->dataset->n_images, update, err);
+    /* A coordinate that is not finite is the training's doing, not the caller's. */
+    return status == PF_INVALID ? PF_CORRUPT : status;
+}
+
+struct job {
+    uint64_t number; /* 0: none */
+    uint32_t round;
+    struct pf_model *global; /* owned */
+    struct pf_training_order order;
+    enum pf_aggregation aggregation;
+};
+
+struct pf_trainer {
+    struct pf_local_training training;
+    struct pf_pool *pool;
+    pf_trainer_wake *wake;
+    void *context;
+    pthread_t thread;
+    bool started; /* the thread and what follows exist */
+
+    pthread_mutex_t mutex; /* guards everything below */
+    pthread_cond_t work_ready;
+    bool quit;
+    uint64_t wanted; /* the job whose result somebody waits for; 0: none */
+    struct job pending;
+    bool running;
+    size_t steps_done, steps_total;
+    bool has_result;
+    struct pf_trainer_result result;
+
+    atomic_bool stop; /* of the running job */
+};
+
+static void job_finish(struct job *job)
+{
+    pf_model_destroy(job->global);
+    *job = (struct job){0};
+}
+
+static void on_progress(void *context, const char *what, size_t done, size_t total,
+                        const char *detail)
+{
+    (void)what, (void)detail; /* the detail has private figures */
+    struct pf_trainer *self = context;
+    pthread_mutex_lock(&self->mutex);
+    self->steps_done = done;
+    self->steps_total = total;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+static void run_job(struct pf_trainer *self, const struct job *job,
+                    struct pf_trainer_result *result)
+{
+    const struct pf_progress progress = {
+        .update = on_progress, .context = self, .stop = &self->stop};
+    *result = (struct pf_trainer_result){.job = job->number};
+    result->status =
+        pf_local_update(&self->training, job->global, job->round, &job->order, job->aggregation,
+                        self->pool, &progress, &result->update, &result->err);
+    if (result->status != PF_OK) pf_buffer_finish(&result->update);
+}
+
+/* Waits for a job and takes it; false: quit. */
+static bool take_job(struct pf_trainer *self, struct job *job)
+{
+    pthread_mutex_lock(&self->mutex);
+    while (!self->quit && self->pending.number == 0)
+        pthread_cond_wait(&self->work_ready, &self->mutex);
+    bool quit = self->quit;
+    if (!quit) {
+        *job = self->pending;
+        self->pending = (struct job){0};
+        self->running = true;
+        self->steps_done = self->steps_total = 0;
+        atomic_store(&self->stop, false);
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return !quit;
+}
+
+static void deliver(struct pf_trainer *self, struct pf_trainer_result *result)
+{
+    pthread_mutex_lock(&self->mutex);
+    bool wanted = result->job == self->wanted;
+    self->running = false;
+    if (wanted) {
+        self->result = *result;
+        self->has_result = true;
+    }
+    pthread_mutex_unlock(&self->mutex);
+    if (wanted)
+        self->wake(self->context);
+    else
+        pf_buffer_finish(&result->update);
+}
+
+static void *work(void *context)
+{
+    struct pf_trainer *self = context;
+    struct job job;
+    while (take_job(self, &job)) {
+        struct pf_trainer_result result;
+        run_job(self, &job, &result);
+        job_finish(&job);
+        deliver(self, &result);
+    }
+    return NULL;
+}
+
+enum pf_status pf_trainer_create(const struct pf_local_training *training, size_t n_threads,
+                                 pf_trainer_wake *wake, void *context, struct pf_trainer **trainer,
+                                 struct pf_error *err)
+{
+    PF_CLEANUP(pf_trainer_destroyp) struct pf_trainer *self = PF_ALLOC(1, struct pf_trainer);
+    if (self == NULL) return pf_no_memory(err, "the trainer");
+    self->training = *training;
+    self->wake = wake;
+    self->context = context;
+    PF_TRY(pf_pool_create(n_threads, &self->pool, err));
+    pthread_mutex_init(&self->mutex, NULL);
+    pthread_cond_init(&self->work_ready, NULL);
+    if (pthread_create(&self->thread, NULL, work, self) != 0) {
+        pthread_cond_destroy(&self->work_ready);
+        pthread_mutex_destroy(&self->mutex);
+        return pf_fail(err, PF_IO, "no thread for training: the system allows no more");
+    }
+    self->started = true;
+    *trainer = self;
+    self = NULL;
+    return PF_OK;
+}
+
+/* With the mutex held. */
+static void drop_work(struct pf_trainer *self)
+{
+    job_finish(&self->pending);
+    self->wanted = 0;
+    if (self->has_result) pf_buffer_finish(&self->result.update);
+    self->has_result = false;
+    atomic_store(&self->stop, true);
+}
+
+void pf_trainer_destroy(struct pf_trainer *self)
+{
+    if (self == NULL) return;
+    if (self->started) {
+        pthread_mutex_lock(&self->mutex);
+        drop_work(self);
+        self->quit = true;
+        pthread_cond_signal(&self->work_ready);
+        pthread_mutex_unlock(&self->mutex);
+        pthread_join(self->thread, NULL);
+        pthread_cond_destroy(&self->work_ready);
+        pthread_mutex_destroy(&self->mutex);
+    }
+    pf_pool_destroy(self->pool);
+    pf_free(self);
+}
+
+enum pf_status pf_trainer_start(struct pf_trainer *self, uint64_t job, uint32_t round,
+                                const struct pf_model *global,
+                                const struct pf_training_order *order,
+                                enum pf_aggregation aggregation, struct pf_error *err)
+{
+    struct pf_model *copy = NULL;
+    PF_TRY(pf_model_clone(global, &copy, err));
+    pthread_mutex_lock(&self->mutex);
+    drop_work(self);
+    self->wanted = job;
+    self->pending = (struct job){
+        .number = job, .round = round, .global = copy, .order = *order, .aggregation = aggregation};
+    pthread_cond_signal(&self->work_ready);
+    pthread_mutex_unlock(&self->mutex);
+    return PF_OK;
+}
+
+void pf_trainer_cancel(struct pf_trainer *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    drop_work(self);
+    pthread_mutex_unlock(&self->mutex);
+}
+
+bool pf_trainer_poll(struct pf_trainer *self, struct pf_trainer_result *result)
+{
+    pthread_mutex_lock(&self->mutex);
+    bool has_result = self->has_result;
+    if (has_result) *result = self->result;
+    self->has_result = false;
+    pthread_mutex_unlock(&self->mutex);
+    return has_result;
+}
+
+bool pf_trainer_steps(struct pf_trainer *self, size_t *done, size_t *total)
+{
+    pthread_mutex_lock(&self->mutex);
+    bool known = self->running && self->wanted != 0 && self->steps_total > 0;
+    *done = self->steps_done;
+    *total = self->steps_total;
+    pthread_mutex_unlock(&self->mutex);
+    return known;
+}
+
+const char *pf_trainer_public_sentence(enum pf_status status)
+{
+    switch (status) {
+    case PF_CORRUPT: return "the local training diverged";
+    case PF_NO_MEMORY: return "out of memory";
+    case PF_INTERRUPTED: return "interrupted";
+    default: return "the local training could not be run";
+    }
+}

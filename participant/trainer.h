@@ -1,0 +1,69 @@
+/* Local training: from the global model to an encoded update.
+ *
+ * pf_local_update is the computation; struct pf_trainer runs it on a thread of its own, with its
+ * own pool, so that the network thread keeps answering.  What the training sees of the private
+ * images (loss, accuracy) never leaves this module; the update is all that does. */
+#ifndef PF_PARTICIPANT_TRAINER_H
+#define PF_PARTICIPANT_TRAINER_H
+
+#include "common/base/buffer.h"
+#include "common/nn/train.h"
+#include "common/secagg/aggregate.h"
+#include "proto/message.h"
+
+struct pf_local_training {
+    const struct pf_dataset *dataset; /* borrowed; the participant's own part */
+    struct pf_augmentation augmentation;
+    uint64_t seed; /* a round's shuffling and augmentation follow from (seed, round) alone */
+};
+
+/* Trains a copy of `global` as ordered and appends the encoded local − global over all
+ * n_parameters, with the number of images as weight.  PF_CORRUPT when it diverges,
+ * PF_INTERRUPTED on progress->stop. */
+PF_NODISCARD enum pf_status pf_local_update(const struct pf_local_training *self,
+                                            const struct pf_model *global, uint32_t round,
+                                            const struct pf_training_order *order,
+                                            enum pf_aggregation aggregation, struct pf_pool *pool,
+                                            const struct pf_progress *progress,
+                                            struct pf_buffer *update, struct pf_error *err);
+
+struct pf_trainer;
+
+/* Called on the training thread when a result waits. */
+typedef void pf_trainer_wake(void *context);
+
+/* n_threads as for pf_pool_create. */
+PF_NODISCARD enum pf_status pf_trainer_create(const struct pf_local_training *training,
+                                              size_t n_threads, pf_trainer_wake *wake,
+                                              void *context, struct pf_trainer **trainer,
+                                              struct pf_error *err);
+/* Cancels and waits for the step at hand. */
+void pf_trainer_destroy(struct pf_trainer *self);
+PF_DEFINE_CLEANUP(struct pf_trainer, pf_trainer_destroy)
+
+/* Starts a job in the place of any other; the model is copied.  Does not wait. */
+PF_NODISCARD enum pf_status pf_trainer_start(struct pf_trainer *self, uint64_t job, uint32_t round,
+                                             const struct pf_model *global,
+                                             const struct pf_training_order *order,
+                                             enum pf_aggregation aggregation, struct pf_error *err);
+
+/* No result of the current job will come any more.  Does not wait. */
+void pf_trainer_cancel(struct pf_trainer *self);
+
+struct pf_trainer_result {
+    uint64_t job;
+    enum pf_status status;
+    struct pf_buffer update; /* owned by the receiver; empty unless PF_OK */
+    struct pf_error err;     /* for this participant's own log */
+};
+
+/* True when a job has ended; the result is then moved out. */
+bool pf_trainer_poll(struct pf_trainer *self, struct pf_trainer_result *result);
+
+/* Steps of the running job; false when none is running or it has not begun. */
+bool pf_trainer_steps(struct pf_trainer *self, size_t *done, size_t *total);
+
+/* What the coordinator may be told of a failed training: no figures. */
+const char *pf_trainer_public_sentence(enum pf_status status);
+
+#endif
