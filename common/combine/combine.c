@@ -82,7 +82,9 @@ static void report_layer(struct pf_combine_layer *report, const struct pf_layer 
         .nonzeros_after = after->nonzeros,
         .columns_before = before->n_filled_columns,
         .groups = groups,
+        .nonempty_rows = after->n_filled_rows,
         .utilisation = cells > 0.0 ? (double)after->nonzeros / cells : 0.0,
+        .weight_before = before->magnitude,
         .weight_kept = before->magnitude > 0.0 ? after->magnitude / before->magnitude : 1.0};
 }
 

@@ -67,7 +67,9 @@ struct pf_combine_layer {
     size_t nonzeros_after;   /* after conflict pruning */
     uint32_t columns_before; /* nonempty columns before combining (of the matrix as given) */
     uint32_t groups;         /* combined columns; = columns_before when not combined */
+    uint32_t nonempty_rows;  /* after */
     double utilisation;      /* nonzeros ÷ (nonempty rows × groups) */
+    double weight_before;    /* Σ|w| as given */
     double weight_kept;      /* Σ|w| after ÷ before; 1 for a layer that was all zeros */
 };
 

@@ -106,6 +106,9 @@ static void check_layer(const struct pf_layer *given, const struct pf_layer *pac
     assert_int_equal(report->nonzeros_before, count_nonzeros(before, n));
     assert_int_equal(report->nonzeros_after, count_nonzeros(after, n));
     assert_true(fabs(report->weight_kept - sum_after / sum_before) < 1e-12);
+    assert_true(fabs(report->weight_before - sum_before) < 1e-12);
+    assert_true(fabs(report->utilisation * report->nonempty_rows * report->groups -
+                     (double)report->nonzeros_after) < 1e-9);
     if (alpha == 1) {
         assert_null(packed->packing);
         assert_int_equal(report->alpha, 1);

@@ -144,9 +144,8 @@ static void packed_and_dense_layers_may_follow_each_other(void **state)
     /* Block 1 and the first layer of block 2 stay dense, the last layer is packed. */
     const struct pf_combine_options options = {
         .alpha = {1, 4}, .gamma = 0.5, .density = {1.0, 0.3}};
-    struct pf_model *combined = NULL;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
     assert_int_equal(pf_model_combine(model, &options, &combined, NULL, NULL), PF_OK);
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *owned = combined;
     PF_CLEANUP(pf_model_destroyp) struct pf_model *permuted = permute(combined);
     assert_false(pf_model_same_shape(combined, permuted));
     expect_same_function(combined, permuted);
@@ -252,9 +251,8 @@ static void combining_permutes_when_asked(void **state)
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = random_model(PF_LAYER_SHIFT, 8);
     const struct pf_combine_options options = {
         .alpha = {2, 4}, .gamma = 0.5, .density = {0.5, 0.3}, .permute_rows = true};
-    struct pf_model *combined = NULL;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
     assert_int_equal(pf_model_combine(model, &options, &combined, NULL, NULL), PF_OK);
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *owned = combined;
     PF_CLEANUP(pf_model_destroyp) struct pf_model *plain = combined_model(PF_LAYER_SHIFT, 8, 0.5);
     PF_CLEANUP(pf_model_destroyp) struct pf_model *permuted = permute(plain);
     assert_true(pf_model_same_shape(combined, permuted));
