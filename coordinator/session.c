@@ -10,6 +10,7 @@
 
 #include "common/base/memory.h"
 #include "coordinator/session_state.h"
+#include "proto/message_check.h"
 
 /* Why each transition may happen; what is not here may not. */
 static const char *const transitions[PF_COORDINATOR_N_PHASES][PF_COORDINATOR_N_PHASES] = {
@@ -89,6 +90,28 @@ static enum pf_status check_times(const struct pf_coordinator_session_config *co
     return PF_OK;
 }
 
+/* An order that no offer may carry would fail at the first round. */
+static enum pf_status check_order(const struct pf_coordinator_session_config *config,
+                                  struct pf_error *err)
+{
+    struct pf_hash hash = {0};
+    struct pf_message probe = {
+        .kind = PF_MESSAGE_ROUND_OFFER,
+        .run_id = config->run_id,
+        .offer = {.round = 1,
+                  .n_rounds = 1,
+                  .stage = 1,
+                  .n_stages = 1,
+                  .cohort = 1,
+                  .deadline_ms = 1,
+                  .model_bytes = 1,
+                  .n_chunks = 1,
+                  .chunk_hashes = &hash,
+                  .order = config->order},
+    };
+    return pf_message_check(&probe, PF_INVALID, err);
+}
+
 static enum pf_status check_config(const struct pf_coordinator_session_config *config,
                                    struct pf_error *err)
 {
@@ -110,7 +133,8 @@ static enum pf_status check_config(const struct pf_coordinator_session_config *c
         rounds == 0 || rounds > PF_MAX_ROUNDS)
         return pf_fail(err, PF_INVALID, "a schedule of %zu stages and %u rounds cannot be run",
                        config->schedule.n_stages, rounds);
-    return check_times(config, err);
+    PF_TRY(check_times(config, err));
+    return check_order(config, err);
 }
 
 enum pf_status pf_coordinator_session_create(const struct pf_coordinator_session_config *config,

@@ -28,8 +28,8 @@
 #include "proto/message.h"
 
 #define PF_MAX_EVENT_BYTES 384u
-#define PF_MAX_ABANDONED_ROUNDS 1000u /* in a row, before the run fails */
-#define PF_MAX_WAIT_MS 604800000u     /* a week: longest timeout that can be asked for */
+#define PF_MAX_ABANDONED_ROUNDS 1000u     /* in a row, before the run fails */
+#define PF_MAX_WAIT_MS PF_MAX_DEADLINE_MS /* longest timeout that can be asked for */
 
 enum pf_coordinator_phase {
     PF_COORDINATOR_WAITING,    /* for members */

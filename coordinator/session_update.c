@@ -109,9 +109,11 @@ static enum pf_status on_hello(struct pf_coordinator_session *self, const struct
     PF_TRY(heard(self, arrival, err));
     PF_TRY(send_welcome(self, arrival->member, err));
     /* A HELLO repeated before the first answer came is no restart: nothing of this round is lost
-     * yet.  One that took up the offer and now knows nothing of it cannot go on. */
+     * yet.  Nor is that of a member whose line broke and who still knows the run.  One that took
+     * up the offer and now knows nothing of it cannot go on. */
     if (part == PF_PART_ASKED) return repeat_offer(self, arrival, err);
-    if (part == PF_PART_ACTIVE) return pf_cs_drop(self, arrival->member, "restarted", NULL, err);
+    if (part == PF_PART_ACTIVE && !hello->returning)
+        return pf_cs_drop(self, arrival->member, "restarted", NULL, err);
     return PF_OK;
 }
 

@@ -155,6 +155,7 @@ void pf_store_close(struct pf_store *self)
 
 enum pf_status pf_store_begin(struct pf_store *self, struct pf_error *err)
 {
+    if (sqlite3_get_autocommit(self->db) == 0) PF_TRY(execute(self, "ROLLBACK", err));
     return execute(self, "BEGIN IMMEDIATE", err);
 }
 

@@ -34,6 +34,7 @@ PF_NODISCARD enum pf_status pf_store_open(const char *path, struct pf_store **st
 void pf_store_close(struct pf_store *self);
 PF_DEFINE_CLEANUP(struct pf_store, pf_store_close)
 
+/* A transaction that a failure left open is rolled back first. */
 PF_NODISCARD enum pf_status pf_store_begin(struct pf_store *self, struct pf_error *err);
 PF_NODISCARD enum pf_status pf_store_commit(struct pf_store *self, struct pf_error *err);
 
