@@ -235,18 +235,34 @@ const struct argp pf_options_network_argp = {.options = network_options, .parser
 
 /* ---- training ----------------------------------------------------------------------------- */
 
+#define TRAIN_OPTIONS                                                                        \
+    {"batch", KEY_BATCH, "N", 0, "images per step (128)", 0},                                \
+        {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate", 0},               \
+        {"schedule", KEY_SCHEDULE, "KIND", 0, "constant, cosine or one-cycle", 0},           \
+        {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD", 0},                            \
+        {"no-nesterov", KEY_NO_NESTEROV, NULL, 0, "plain momentum", 0},                      \
+        {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 decay of weights", 0},                \
+        {"l1", KEY_L1, "X", 0, "L1 penalty on convolution weights", 0},                      \
+        {"label-smoothing",                                                                  \
+         KEY_LABEL_SMOOTHING,                                                                \
+         "X",                                                                                \
+         0,                                                                                  \
+         "share of the target spread over all classes",                                      \
+         0},                                                                                 \
+    {                                                                                        \
+        "no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0 \
+    }
+
 static const struct argp_option train_options[] = {
-    {"batch", KEY_BATCH, "N", 0, "images per step", 0},
     {"epochs", KEY_EPOCHS, "X", 0, "passes over the data", 0},
-    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate", 0},
-    {"schedule", KEY_SCHEDULE, "KIND", 0, "constant, cosine or one-cycle", 0},
-    {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD", 0},
-    {"no-nesterov", KEY_NO_NESTEROV, NULL, 0, "plain momentum", 0},
-    {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 decay of weights", 0},
-    {"l1", KEY_L1, "X", 0, "L1 penalty on convolution weights", 0},
-    {"label-smoothing", KEY_LABEL_SMOOTHING, "X", 0, "share of the target spread over all classes",
+    TRAIN_OPTIONS,
+    {0},
+};
+
+static const struct argp_option retrain_options[] = {
+    {"local-epochs", KEY_EPOCHS, "X", 0, "passes of a participant over its own data in a round (1)",
      0},
-    {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0},
+    TRAIN_OPTIONS,
     {0},
 };
 
@@ -278,6 +294,15 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp pf_options_train_argp = {.options = train_options, .parser = parse_train};
+
+static error_t parse_retrain(int key, char *arg, struct argp_state *state)
+{
+    error_t result = parse_train(key, arg, state);
+    if (key == ARGP_KEY_INIT) ((struct pf_options_train *)state->input)->train.epochs = 1;
+    return result;
+}
+
+const struct argp pf_options_retrain_argp = {.options = retrain_options, .parser = parse_retrain};
 
 /* ---- combining ---------------------------------------------------------------------------- */
 

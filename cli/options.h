@@ -42,6 +42,9 @@ struct pf_options_train {
 };
 extern const struct argp pf_options_train_argp;
 
+/* The same for a participant's share of a round: --local-epochs (1) instead of --epochs. */
+extern const struct argp pf_options_retrain_argp;
+
 /* --alpha 1,4,8  --gamma 1.75  --stages rising-alpha|published|paper  --rounds N
  * --density-factor X  --no-row-permutation … */
 struct pf_options_combine {
