@@ -18,7 +18,7 @@ void pf_coordinator_config_default(struct pf_coordinator_config *config)
         .listen = "tcp://0.0.0.0:7700",
         .order = {.batch = 64,
                   .epochs = 1,
-                  .schedule = PF_SCHEDULE_CONSTANT,
+                  .schedule = PF_SCHEDULE_COSINE,
                   .learning_rate = 0.05,
                   .schedule_end = 1,
                   .momentum = 0.9,
