@@ -40,6 +40,9 @@ struct pf_train_options {
     double label_smoothing;
     struct pf_augmentation augmentation;
     uint64_t seed; /* shuffling and augmentation */
+    /* FedProx: adds proximal · (w − anchor) to the gradient; 0 and NULL = off. */
+    double proximal;
+    const float *proximal_anchor; /* [n_trained] */
 };
 
 /* Momentum .9 Nesterov, weight decay 5e-4, one-cycle 0.1… as measured to be good on CIFAR-10. */

@@ -1,0 +1,80 @@
+#include "common/nn/classifier.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+void pf_pool_forward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
+                     const float *y, const struct pf_affine *norm, size_t n_images, float *pooled)
+{
+    float scale = 1.0f / (float)last->out_pixels;
+    for (size_t i = 0; i < n_images; i++)
+        for (size_t c = 0; c < last->n_rows; c++) {
+            size_t plane = i * last->n_rows + c;
+            pooled[plane] = scale * kernels->pool(y + plane * last->out_padded, last->out_mask,
+                                                  last->out_padded / PF_GROUP, norm[c]);
+        }
+}
+
+void pf_linear_forward(const struct pf_layer *linear, const float *pooled, size_t n_images,
+                       float *logits)
+{
+    int n = (int)n_images, m = (int)linear->out_channels, c = (int)linear->n_columns;
+    for (size_t i = 0; i < n_images; i++)
+        memcpy(logits + i * linear->out_channels, linear->bias,
+               linear->out_channels * sizeof *logits);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, m, c, 1.0f, pooled, c, linear->weight,
+                c, 1.0f, logits, m);
+}
+
+double pf_cross_entropy(const float *logits, size_t n_classes, uint8_t label, double smoothing,
+                        float *gradient)
+{
+    double largest = (double)logits[0], sum = 0.0, mean = 0.0;
+    for (size_t m = 1; m < n_classes; m++) largest = fmax(largest, (double)logits[m]);
+    for (size_t m = 0; m < n_classes; m++) {
+        sum += exp((double)logits[m] - largest);
+        mean += (double)logits[m] / (double)n_classes;
+    }
+    double log_sum = largest + log(sum);
+    double loss = log_sum - (1.0 - smoothing) * (double)logits[label] - smoothing * mean;
+    for (size_t m = 0; gradient != NULL && m < n_classes; m++) {
+        double target = smoothing / (double)n_classes + (m == label ? 1.0 - smoothing : 0.0);
+        gradient[m] = (float)(exp((double)logits[m] - log_sum) - target);
+    }
+    return loss;
+}
+
+void pf_linear_backward(const struct pf_layer *linear, const float *pooled, const float *dlogits,
+                        size_t n_images, float *dw, float *db, float *dpooled)
+{
+    int n = (int)n_images, m = (int)linear->out_channels, c = (int)linear->n_columns;
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, c, n, 1.0f, dlogits, m, pooled, c, 0.0f,
+                dw, c);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, c, m, 1.0f, dlogits, m,
+                linear->weight, c, 0.0f, dpooled, c);
+    for (size_t j = 0; j < linear->out_channels; j++) {
+        db[j] = 0.0f;
+        for (size_t i = 0; i < n_images; i++) db[j] += dlogits[i * linear->out_channels + j];
+    }
+}
+
+void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
+                      struct pf_scratch *scratch, const float *y, const struct pf_affine *norm,
+                      const float *mean, size_t n_images, const float *dpooled, float *g,
+                      struct pf_channel_sums *totals)
+{
+    float scale = 1.0f / (float)last->out_pixels;
+    struct pf_view view = {scratch->constant, NULL, last->out_mask};
+    memset(scratch->sums, 0, last->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
+    for (size_t i = 0; i < n_images; i++)
+        for (size_t c = 0; c < last->n_rows; c++) {
+            size_t plane = i * last->n_rows + c;
+            for (size_t p = 0; p < last->out_padded; p++)
+                scratch->constant[p] = scale * dpooled[plane];
+            kernels->activate_back(g + plane * last->out_padded, &view, 1,
+                                   y + plane * last->out_padded, last->out_padded / PF_GROUP,
+                                   norm[c], mean[c], scratch->sums + c * 2 * PF_GROUP);
+        }
+    pf_channel_sums_add(totals, scratch->sums, last->n_rows);
+}

@@ -1,0 +1,31 @@
+#include "common/nn/kernels.h"
+
+extern const struct pf_kernels pf_kernels_generic;
+#ifdef PF_KERNELS_X86
+extern const struct pf_kernels pf_kernels_avx2;
+extern const struct pf_kernels pf_kernels_avx512;
+#endif
+
+size_t pf_kernels_list(const struct pf_kernels **tables, size_t capacity)
+{
+    const struct pf_kernels *all[4] = {&pf_kernels_reference, &pf_kernels_generic};
+    size_t n = 2;
+#ifdef PF_KERNELS_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        all[n++] = &pf_kernels_avx2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        all[n++] = &pf_kernels_avx512;
+#endif
+    if (n > capacity) n = capacity;
+    for (size_t i = 0; i < n; i++) tables[i] = all[i];
+    return n;
+}
+
+const struct pf_kernels *pf_kernels_best(void)
+{
+    const struct pf_kernels *tables[4];
+    size_t n = pf_kernels_list(tables, 4);
+    return tables[n - 1];
+}

@@ -1,0 +1,142 @@
+#include <string.h>
+
+#include "common/nn/layer_pass.h"
+
+/* What one chunk of images works on. */
+struct chunk {
+    const struct pf_layer_plan *plan;
+    const struct pf_kernels *kernels;
+    struct pf_scratch *scratch;
+    struct pf_layer_back back; /* its pointers at the first image of the chunk */
+    size_t n_images;
+    size_t n_groups; /* of output pixels */
+};
+
+/* scratch->dy ← gradient of the convolution's output, in tiles. */
+static void output_gradient(const struct chunk *self)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    size_t groups = plan->out_padded / PF_GROUP, stride = plan->rows_padded * PF_TILE;
+    for (size_t r = 0; r < plan->n_rows; r++) {
+        for (size_t i = 0; i < self->n_images; i++) {
+            size_t plane = (i * plan->n_rows + r) * plan->out_padded;
+            struct pf_tile_row to = {self->scratch->dy + r * PF_TILE, stride, i * groups};
+            self->kernels->normalise_back(to, self->back.g + plane, self->back.y + plane,
+                                          plan->out_mask, groups, self->back.norm[r]);
+        }
+    }
+    pf_tile_clear_tail(self->scratch->dy, stride, self->n_groups, plan->rows_padded);
+}
+
+/* dw (or, for a packed layer, scratch->partial) += the gradient of the weights. */
+static void weight_gradient(const struct chunk *self)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    struct pf_scratch *scratch = self->scratch;
+    size_t dy_stride = plan->rows_padded * PF_TILE, x_stride = plan->columns_padded * PF_TILE;
+    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE;
+    for (size_t first = 0; first < self->n_groups; first += band) {
+        size_t n = PF_MIN(band, self->n_groups - first);
+        const float *dy = scratch->dy + first / PF_GROUPS_PER_TILE * dy_stride;
+        pf_layer_columns(plan, self->kernels, scratch->x, self->back.in, first, n);
+        if (plan->layer->packing != NULL)
+            self->kernels->packed_weights(scratch->partial, plan->forward.start,
+                                          plan->forward.survivors, plan->n_rows, dy, dy_stride,
+                                          scratch->x, x_stride, pf_tiles_of(n));
+        else
+            self->kernels->product_weights(self->back.dw, plan->n_rows, plan->n_columns, dy,
+                                           dy_stride, scratch->x, x_stride, pf_tiles_of(n));
+    }
+}
+
+/* scratch->dx ← gradient of columns [first, first + n_rows), n_rows in whole row blocks. */
+static void column_gradient(const struct chunk *self, size_t first, size_t n_rows)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    size_t stride = pf_layer_dx_stride(plan);
+    for (size_t t = 0; t < pf_tiles_of(self->n_groups); t++) {
+        const float *dy = self->scratch->dy + t * plan->rows_padded * PF_TILE;
+        float *out = self->scratch->dx + t * PF_TILE;
+        if (plan->layer->packing != NULL)
+            self->kernels->packed(out, stride, plan->backward.start + first,
+                                  plan->backward.survivors, dy, n_rows);
+        else
+            self->kernels->product(out, stride, plan->back_panels + first * plan->n_rows, dy,
+                                   n_rows, plan->n_rows);
+    }
+}
+
+/* Channel c of every image: the gradients of its columns, shifted back and summed. */
+static void channel_gradient(const struct chunk *self, size_t c, const float *dx)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    const struct pf_layer_back *back = &self->back;
+    size_t taps = plan->taps_per_channel, n_channels = plan->n_columns / taps;
+    struct pf_view views[PF_TAPS];
+    for (size_t i = 0; i < self->n_images; i++) {
+        for (size_t t = 0; t < taps; t++)
+            views[t] = pf_layer_plan_back_view(
+                plan, c * taps + t, dx + t * pf_layer_dx_stride(plan) + i * plan->out_padded);
+        size_t plane = (i * n_channels + c) * plan->in_padded;
+        self->kernels->activate_back(back->g_in + plane, views, taps, back->in.planes + plane,
+                                     plan->in_padded / PF_GROUP, back->in.norm[c], back->mean_in[c],
+                                     self->scratch->sums + c * 2 * PF_GROUP);
+    }
+}
+
+static void input_gradient(const struct chunk *self)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    size_t taps = plan->taps_per_channel, n_channels = plan->n_columns / taps;
+    size_t block = pf_layer_block_channels(plan), stride = pf_layer_dx_stride(plan);
+    float *sums = self->scratch->sums;
+    memset(sums, 0, n_channels * 2 * PF_GROUP * sizeof *sums);
+    for (size_t first = 0; first < n_channels; first += block) {
+        size_t n = PF_MIN(block, n_channels - first);
+        column_gradient(self, first * taps, pf_round_up(n * taps, PF_ROW_BLOCK));
+        for (size_t c = 0; c < n; c++)
+            channel_gradient(self, first + c, self->scratch->dx + c * taps * stride);
+    }
+    pf_channel_sums_add(self->back.totals_in, sums, n_channels);
+}
+
+static void advance(struct pf_layer_back *back, const struct pf_layer_plan *plan, size_t n_images)
+{
+    size_t out = n_images * plan->n_rows * plan->out_padded;
+    size_t n_channels = plan->n_columns / plan->taps_per_channel;
+    back->g += out;
+    back->y += out;
+    if (back->in.planes != NULL) back->in.planes += n_images * n_channels * plan->in_padded;
+    if (back->in.bytes != NULL) back->in.bytes += n_images * n_channels * plan->in_pixels;
+    if (back->g_in != NULL) back->g_in += n_images * n_channels * plan->in_padded;
+}
+
+/* dw ← the lanes of the packed weights' partial sums, in lane order. */
+static void fold_partial(float *dw, const float *partial, size_t n_weights)
+{
+    for (size_t i = 0; i < n_weights; i++) {
+        float sum = 0.0f;
+        for (size_t j = 0; j < PF_GROUP; j++) sum += partial[i * PF_GROUP + j];
+        dw[i] = sum;
+    }
+}
+
+void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                       struct pf_scratch *scratch, const struct pf_layer_back *back,
+                       size_t n_images)
+{
+    size_t n_weights = plan->layer->n_weights, n_chunk = pf_layer_chunk_images(plan);
+    bool packed = plan->layer->packing != NULL;
+    float *sums = packed ? scratch->partial : back->dw;
+    memset(sums, 0, n_weights * (packed ? PF_GROUP : 1) * sizeof *sums);
+    struct pf_layer_back rest = *back;
+    for (size_t i = 0; i < n_images; i += n_chunk) {
+        size_t n = PF_MIN(n_chunk, n_images - i);
+        struct chunk chunk = {plan, kernels, scratch, rest, n, n * plan->out_padded / PF_GROUP};
+        output_gradient(&chunk);
+        weight_gradient(&chunk);
+        if (back->g_in != NULL) input_gradient(&chunk);
+        advance(&rest, plan, n);
+    }
+    if (packed) fold_partial(back->dw, scratch->partial, n_weights);
+}

@@ -1,0 +1,142 @@
+#include <string.h>
+
+#include "common/nn/layer_pass.h"
+
+void pf_channel_sums_add(struct pf_channel_sums *totals, const float *sums, size_t n)
+{
+    for (size_t c = 0; c < n; c++) {
+        const float *row = sums + c * 2 * PF_GROUP;
+        for (size_t i = 0; i < PF_GROUP; i++) {
+            totals[c].first += (double)row[i];
+            totals[c].second += (double)row[PF_GROUP + i];
+        }
+    }
+}
+
+void pf_tile_clear_tail(float *tiles, size_t tile_stride, size_t n_groups, size_t n_rows)
+{
+    size_t used = n_groups % PF_GROUPS_PER_TILE * PF_GROUP;
+    if (used == 0) return;
+    float *tile = tiles + n_groups / PF_GROUPS_PER_TILE * tile_stride;
+    for (size_t r = 0; r < n_rows; r++)
+        memset(tile + r * PF_TILE + used, 0, (PF_TILE - used) * sizeof *tile);
+}
+
+/* A stretch of groups inside one image of a chunk. */
+struct stretch {
+    size_t image, first, n;
+};
+
+static struct stretch next_stretch(size_t group, size_t end, size_t groups_per_image)
+{
+    size_t image = group / groups_per_image, first = group % groups_per_image;
+    return (struct stretch){image, first, PF_MIN(end - group, groups_per_image - first)};
+}
+
+static void bytes_row(struct pf_tile_row to, const uint8_t *bytes, size_t n_pixels,
+                      struct stretch part, struct pf_affine norm)
+{
+    for (size_t i = 0; i < part.n; i++) {
+        float *out = pf_tile_row_group(to, i);
+        size_t begin = (part.first + i) * PF_GROUP;
+        size_t n = PF_MIN(n_pixels - begin, PF_GROUP);
+        for (size_t p = 0; p < n; p++) out[p] = norm.scale * (float)bytes[begin + p] + norm.bias;
+        for (size_t p = n; p < PF_GROUP; p++) out[p] = 0.0f;
+    }
+}
+
+static void column_part(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                        struct pf_tile_row to, struct pf_layer_input in, size_t k,
+                        struct stretch part)
+{
+    size_t n_channels = plan->n_columns / plan->taps_per_channel;
+    size_t c = pf_layer_plan_channel(plan, k), plane = part.image * n_channels + c;
+    if (in.planes == NULL) {
+        bytes_row(to, in.bytes + plane * plan->in_pixels, plan->in_pixels, part, in.norm[c]);
+        return;
+    }
+    struct pf_view view =
+        pf_layer_plan_view(plan, k, in.planes + plane * plan->in_padded, part.first);
+    kernels->activate(to, view, part.n, in.norm[c]);
+}
+
+void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
+                      struct pf_layer_input in, size_t first, size_t n_groups)
+{
+    size_t tile_stride = plan->columns_padded * PF_TILE, end = first + n_groups;
+    for (size_t k = 0; k < plan->n_columns; k++) {
+        struct stretch part;
+        for (size_t group = first; group < end; group += part.n) {
+            part = next_stretch(group, end, plan->out_padded / PF_GROUP);
+            struct pf_tile_row to = {x + k * PF_TILE, tile_stride, group - first};
+            column_part(plan, kernels, to, in, k, part);
+        }
+    }
+    pf_tile_clear_tail(x, tile_stride, n_groups, plan->columns_padded);
+}
+
+/* Groups [first, end) of a chunk, at most a tile, from the tile to the images they belong to. */
+static void emit_tile(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                      struct pf_scratch *scratch, float *y, size_t first, size_t end,
+                      const float *pivot, bool summed)
+{
+    struct stretch part;
+    for (size_t group = first; group < end; group += part.n) {
+        part = next_stretch(group, end, plan->out_padded / PF_GROUP);
+        float *to = y + part.image * plan->n_rows * plan->out_padded + part.first * PF_GROUP;
+        kernels->emit(to, plan->out_padded, scratch->tile + (group - first) * PF_GROUP,
+                      plan->n_rows, part.n, plan->out_mask + part.first, pivot,
+                      summed ? scratch->sums : NULL);
+    }
+}
+
+static void forward_band(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                         struct pf_scratch *scratch, float *y, size_t first, size_t n_groups,
+                         const float *pivot, bool summed)
+{
+    size_t end = first + n_groups;
+    for (size_t group = first; group < end; group += PF_GROUPS_PER_TILE) {
+        const float *x =
+            scratch->x + (group - first) / PF_GROUPS_PER_TILE * plan->columns_padded * PF_TILE;
+        if (plan->layer->packing != NULL)
+            kernels->packed(scratch->tile, PF_TILE, plan->forward.start, plan->forward.survivors, x,
+                            plan->n_rows);
+        else
+            kernels->product(scratch->tile, PF_TILE, plan->panels, x, plan->rows_padded,
+                             plan->n_columns);
+        emit_tile(plan, kernels, scratch, y, group, PF_MIN(group + PF_GROUPS_PER_TILE, end), pivot,
+                  summed);
+    }
+}
+
+static void forward_chunk(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                          struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
+                          float *y, const float *pivot, bool summed)
+{
+    size_t n_groups = n_images * plan->out_padded / PF_GROUP;
+    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE;
+    for (size_t first = 0; first < n_groups; first += band) {
+        size_t n = PF_MIN(band, n_groups - first);
+        pf_layer_columns(plan, kernels, scratch->x, in, first, n);
+        forward_band(plan, kernels, scratch, y, first, n, pivot, summed);
+    }
+}
+
+void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                      struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
+                      float *y, const float *pivot, struct pf_channel_sums *totals)
+{
+    size_t n_channels = plan->n_columns / plan->taps_per_channel;
+    size_t chunk = pf_layer_chunk_images(plan);
+    for (size_t i = 0; i < n_images; i += chunk) {
+        size_t n = PF_MIN(chunk, n_images - i);
+        struct pf_layer_input part = in;
+        if (in.planes != NULL) part.planes += i * n_channels * plan->in_padded;
+        if (in.bytes != NULL) part.bytes += i * n_channels * plan->in_pixels;
+        if (totals != NULL)
+            memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
+        forward_chunk(plan, kernels, scratch, part, n, y + i * plan->n_rows * plan->out_padded,
+                      pivot, totals != NULL);
+        if (totals != NULL) pf_channel_sums_add(totals, scratch->sums, plan->n_rows);
+    }
+}

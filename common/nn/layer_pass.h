@@ -1,0 +1,96 @@
+/* One layer, forward and backward, over the whole images of one shard.
+ *
+ * Only the outputs y of the convolutions, before batch norm, are kept.  A pass rebuilds its input,
+ * ReLU6(batch norm(y of the layer before)), shifted and strided, in tiles that stay in cache, a
+ * chunk of images at a time and within it a band of tiles at a time.  All functions here write only
+ * what their caller gave them and may run on several threads at once, one scratch each. */
+#ifndef PF_COMMON_NN_LAYER_PASS_H
+#define PF_COMMON_NN_LAYER_PASS_H
+
+#include "common/nn/layer_plan.h"
+
+/* What a pass works in; sized for every layer of a model. */
+struct pf_scratch {
+    float *block;    /* the one allocation */
+    float *x;        /* [band tiles][columns_padded][64] */
+    float *dy;       /* [chunk tiles][rows_padded][64] */
+    float *dx;       /* [rows of a block][stride], guards before and behind */
+    float *tile;     /* [rows_padded][64] */
+    float *sums;     /* [channels][2][16] */
+    float *partial;  /* [n_weights][16], packed layers */
+    float *constant; /* one plane, guards before and behind */
+};
+
+/* plans[n]; training = false leaves out what only the backward pass needs. */
+PF_NODISCARD enum pf_status pf_scratch_create(const struct pf_layer_plan *const *plans, size_t n,
+                                              bool training, struct pf_scratch **scratch,
+                                              struct pf_error *err);
+void pf_scratch_destroy(struct pf_scratch *self);
+PF_DEFINE_CLEANUP(struct pf_scratch, pf_scratch_destroy)
+
+/* A layer's input: planes [image][channel][in_padded] with PF_PLANE_GUARD readable floats around,
+ * to be normalised and clamped; or bytes [image][channel][in_pixels], to be normalised only. */
+struct pf_layer_input {
+    const float *planes; /* NULL: bytes */
+    const uint8_t *bytes;
+    const struct pf_affine *norm; /* [channels] */
+};
+
+/* Σ d and Σ d² (forward) or Σ g and Σ g · (y − mean) (backward) of a channel. */
+struct pf_channel_sums {
+    double first, second;
+};
+
+/* y[image][N][out_padded] ← the convolution.  totals != NULL: totals[N] are increased by the sums
+ * of d = y − pivot[row] over all pixels that exist. */
+void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                      struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
+                      float *y, const float *pivot, struct pf_channel_sums *totals);
+
+struct pf_layer_back {
+    const float *g; /* [image][N][out_padded] gradient behind batch norm, ReLU6's mask applied */
+    const float *y; /* [image][N][out_padded] */
+    const struct pf_affine_back *norm; /* [N] */
+    struct pf_layer_input in;
+    float *dw; /* [n_weights], overwritten */
+
+    /* NULL for the first layer. */
+    float *g_in;                       /* [image][C][in_padded], as g of the layer before */
+    const float *mean_in;              /* [C] */
+    struct pf_channel_sums *totals_in; /* [C], increased */
+};
+
+void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
+                       struct pf_scratch *scratch, const struct pf_layer_back *back,
+                       size_t n_images);
+
+/* Adds sums[n][2][16] to totals[n] in lane order. */
+void pf_channel_sums_add(struct pf_channel_sums *totals, const float *sums, size_t n);
+
+/* Private to the two passes. */
+
+/* Images per chunk: about 1,024 output pixels, so that a weight gradient gathers many pixels in
+ * registers before it touches memory. */
+size_t pf_layer_chunk_images(const struct pf_layer_plan *plan);
+
+/* Tiles of input columns worked on at once. */
+size_t pf_layer_band_tiles(const struct pf_layer_plan *plan);
+
+/* Channels whose input gradient is worked on at once, and the row stride of scratch->dx then. */
+size_t pf_layer_block_channels(const struct pf_layer_plan *plan);
+size_t pf_layer_dx_stride(const struct pf_layer_plan *plan);
+
+/* scratch->x ← groups [first, first + n) of the columns of a chunk, first on a tile boundary;
+ * zeros behind them to the end of the tile. */
+void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
+                      struct pf_layer_input in, size_t first, size_t n_groups);
+
+/* Zeros from group n_groups to the end of its tile, in n_rows rows. */
+void pf_tile_clear_tail(float *tiles, size_t tile_stride, size_t n_groups, size_t n_rows);
+
+static inline size_t pf_tiles_of(size_t n_groups)
+{
+    return (n_groups + PF_GROUPS_PER_TILE - 1) / PF_GROUPS_PER_TILE;
+}
+
+#endif

@@ -1,0 +1,86 @@
+/* A layer made ready for the kernels: which pixel every column of its filter matrix reads, and its
+ * weights in the order the products want them.
+ *
+ * A column is an input channel seen through one of nine taps (shift by −1…1 per axis).  Pointwise
+ * layers use the middle tap for every channel; shift layers one tap per channel; 3×3 convolutions
+ * all nine, column = 9 · channel + tap.  The stride and the zero border are in the taps' tables.
+ *
+ * A plan points into the model, which must outlive it, and follows its weights only when told:
+ * pf_layer_plan_refresh after every step. */
+#ifndef PF_COMMON_NN_LAYER_PLAN_H
+#define PF_COMMON_NN_LAYER_PLAN_H
+
+#include <stdbool.h>
+
+#include "common/model/model.h"
+#include "common/nn/kernels.h"
+
+#define PF_TAPS 9u
+
+struct pf_tap {
+    ptrdiff_t offset;    /* stride 1: input pixel − output pixel */
+    int32_t *index;      /* stride 2: [out_padded] input pixel; NULL for stride 1 */
+    int32_t *back_index; /* stride 2: [in_padded] the one output pixel that reads this one */
+    uint16_t *mask;      /* [out_padded / 16] output pixels that read inside the image */
+    uint16_t *back_mask; /* [in_padded / 16] input pixels that some output pixel reads */
+};
+
+/* Survivors by row, as the products walk them. */
+struct pf_survivor_lists {
+    uint32_t *start;               /* [rows + 1]; rows beyond the matrix are empty */
+    struct pf_survivor *survivors; /* [n_weights] */
+};
+
+struct pf_layer_plan {
+    const struct pf_layer *layer;
+    size_t n_rows, n_columns;           /* N, K */
+    size_t rows_padded, columns_padded; /* to whole row blocks */
+    size_t taps_per_channel;            /* 1, or 9 */
+    size_t in_pixels, in_padded;        /* per plane; padded to whole groups */
+    size_t out_pixels, out_padded;
+    uint16_t *out_mask;          /* [out_padded / 16] pixels that exist */
+    uint8_t *tap_of_column;      /* [K] */
+    struct pf_tap taps[PF_TAPS]; /* only the ones in use have tables */
+
+    /* Dense layers. */
+    float *panels;      /* [rows_padded / 4][K][4] */
+    float *back_panels; /* [columns_padded / 4][N][4], the transpose */
+
+    /* Packed layers. */
+    struct pf_survivor_lists forward;  /* by filter; row = column of the matrix */
+    struct pf_survivor_lists backward; /* by column; row = filter */
+    uint32_t *transposed;              /* [n_weights] backward[i] is weight transposed[i] */
+};
+
+/* layer->kind is not PF_LAYER_LINEAR. */
+PF_NODISCARD enum pf_status pf_layer_plan_create(const struct pf_layer *layer,
+                                                 struct pf_layer_plan **plan, struct pf_error *err);
+void pf_layer_plan_destroy(struct pf_layer_plan *self);
+PF_DEFINE_CLEANUP(struct pf_layer_plan, pf_layer_plan_destroy)
+
+/* Takes over the layer's weights.  Without `backward` the transposes stay as they are. */
+void pf_layer_plan_refresh(struct pf_layer_plan *self, bool backward);
+
+/* How column k sees its channel's plane, from group `first` of the output on. */
+struct pf_view pf_layer_plan_view(const struct pf_layer_plan *self, size_t column,
+                                  const float *plane, size_t first);
+
+/* How the input plane sees the gradient of column k. */
+struct pf_view pf_layer_plan_back_view(const struct pf_layer_plan *self, size_t column,
+                                       const float *gradient);
+
+static inline size_t pf_layer_plan_channel(const struct pf_layer_plan *self, size_t column)
+{
+    return column / self->taps_per_channel;
+}
+
+/* Floats that must be readable before and behind a block of planes: a tap reaches one row and one
+ * pixel beyond, in whole groups. */
+#define PF_PLANE_GUARD (PF_MAX_IMAGE_SIDE + 2u * PF_GROUP)
+
+static inline size_t pf_round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+#endif

@@ -1,0 +1,193 @@
+/* The little vector arithmetic the kernels need, at the width of whatever instruction set this
+ * translation unit is compiled for: AVX-512, AVX2 with FMA, or four floats of any machine.
+ *
+ * Private to kernels_simd.c, which is compiled once per width. */
+#ifndef PF_COMMON_NN_SIMD_H
+#define PF_COMMON_NN_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+
+#define LANES 16u
+#define VECTORS_PER_BLOCK 4u /* 4 rows × 4 vectors of accumulators: 16 of 32 registers */
+typedef __m512 vec;
+
+static inline vec v_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline void v_store(float *p, vec a)
+{
+    _mm512_storeu_ps(p, a);
+}
+static inline vec v_set1(float a)
+{
+    return _mm512_set1_ps(a);
+}
+static inline vec v_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vec v_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+/* Lanes whose bit is set; zero elsewhere. */
+static inline vec v_keep(vec a, unsigned bits)
+{
+    return _mm512_maskz_mov_ps((__mmask16)bits, a);
+}
+static inline vec v_clamp(vec a, vec low, vec high)
+{
+    return _mm512_min_ps(_mm512_max_ps(a, low), high);
+}
+/* One bit per lane with low < a < high. */
+static inline unsigned v_inside(vec a, vec low, vec high)
+{
+    return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, low, _CMP_GT_OQ), a, high, _CMP_LT_OQ);
+}
+static inline vec v_gather(const float *base, const int32_t *index)
+{
+    return _mm512_i32gather_ps(_mm512_loadu_si512(index), base, 4);
+}
+static inline float v_sum(vec a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+
+#define LANES 8u
+#define VECTORS_PER_BLOCK 2u /* 4 rows × 2 vectors: 8 of 16 registers */
+typedef __m256 vec;
+
+static inline vec v_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, vec a)
+{
+    _mm256_storeu_ps(p, a);
+}
+static inline vec v_set1(float a)
+{
+    return _mm256_set1_ps(a);
+}
+static inline vec v_add(vec a, vec b)
+{
+    return _mm256_add_ps(a, b);
+}
+static inline vec v_sub(vec a, vec b)
+{
+    return _mm256_sub_ps(a, b);
+}
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vec v_keep(vec a, unsigned bits)
+{
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i chosen = _mm256_and_si256(_mm256_set1_epi32((int)bits), lane);
+    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lane)));
+}
+static inline vec v_clamp(vec a, vec low, vec high)
+{
+    return _mm256_min_ps(_mm256_max_ps(a, low), high);
+}
+static inline unsigned v_inside(vec a, vec low, vec high)
+{
+    return (unsigned)_mm256_movemask_ps(
+        _mm256_and_ps(_mm256_cmp_ps(a, low, _CMP_GT_OQ), _mm256_cmp_ps(a, high, _CMP_LT_OQ)));
+}
+static inline vec v_gather(const float *base, const int32_t *index)
+{
+    return _mm256_i32gather_ps(base, _mm256_loadu_si256((const __m256i *)index), 4);
+}
+static inline float v_sum(vec a)
+{
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+#else
+
+#define LANES 4u
+#define VECTORS_PER_BLOCK 2u
+typedef float vec __attribute__((vector_size(16)));
+typedef int32_t ivec __attribute__((vector_size(16)));
+
+static inline vec v_load(const float *p)
+{
+    vec a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+static inline void v_store(float *p, vec a)
+{
+    memcpy(p, &a, sizeof a);
+}
+static inline vec v_set1(float a)
+{
+    return (vec){a, a, a, a};
+}
+static inline vec v_add(vec a, vec b)
+{
+    return a + b;
+}
+static inline vec v_sub(vec a, vec b)
+{
+    return a - b;
+}
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return a * b + c;
+}
+static inline vec v_keep(vec a, unsigned bits)
+{
+    const ivec lane = {1, 2, 4, 8};
+    int32_t b = (int32_t)bits;
+    ivec chosen = (ivec){b, b, b, b} & lane;
+    return (vec)((ivec)a & (ivec)(chosen == lane));
+}
+static inline vec v_choose(ivec mask, vec a, vec b)
+{
+    return (vec)((mask & (ivec)a) | (~mask & (ivec)b));
+}
+static inline vec v_clamp(vec a, vec low, vec high)
+{
+    vec b = v_choose((ivec)(a > low), a, low);
+    return v_choose((ivec)(b < high), b, high);
+}
+static inline unsigned v_inside(vec a, vec low, vec high)
+{
+    ivec in = (ivec)(a > low) & (ivec)(a < high);
+    return (unsigned)((in[0] & 1) | (in[1] & 2) | (in[2] & 4) | (in[3] & 8));
+}
+static inline vec v_gather(const float *base, const int32_t *index)
+{
+    return (vec){base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
+}
+static inline float v_sum(vec a)
+{
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+#endif
+
+static inline vec v_zero(void)
+{
+    return v_set1(0.0f);
+}
+
+#endif

@@ -1,0 +1,181 @@
+#include "common/nn/trainer.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/base/memory.h"
+
+#define MAX_SHARDS 16u
+#define MAX_GRADIENT_BYTES ((size_t)1 << 30) /* of all shards together */
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Shards are whole images; very large models get fewer, for each has a gradient of its own. */
+static size_t count_shards(const struct pf_model *model, size_t batch)
+{
+    size_t n = MAX_GRADIENT_BYTES / (model->n_trained * sizeof(float));
+    n = PF_MIN(n, MAX_SHARDS);
+    n = PF_MIN(n, batch);
+    return PF_MAX(n, 1);
+}
+
+void pf_input_norm(const struct pf_model *model, struct pf_affine *norm)
+{
+    for (size_t c = 0; c < model->network.in_channels; c++) {
+        norm[c].scale = 1.0f / (255.0f * model->input_std[c]);
+        norm[c].bias = -model->input_mean[c] / model->input_std[c];
+    }
+}
+
+static enum pf_status make_plans(struct pf_trainer *self, struct pf_error *err)
+{
+    for (; self->n_plans + 1 < self->model->n_layers; self->n_plans++) {
+        const struct pf_layer *layer = &self->model->layers[self->n_plans];
+        PF_TRY(pf_layer_plan_create(layer, &self->plans[self->n_plans], err));
+        self->max_channels =
+            PF_MAX(self->max_channels, PF_MAX(layer->in_channels, layer->out_channels));
+    }
+    return PF_OK;
+}
+
+static enum pf_status make_norms(struct pf_trainer *self, struct pf_error *err)
+{
+    for (size_t l = 0; l < self->n_plans; l++) {
+        struct pf_norm_state *norm = &self->norms[l];
+        size_t n = self->plans[l]->n_rows;
+        norm->forward = PF_ALLOC(n, struct pf_affine);
+        norm->back = PF_ALLOC(n, struct pf_affine_back);
+        norm->mean = PF_ALLOC(n, float);
+        norm->inverse = PF_ALLOC(n, float);
+        if (norm->forward == NULL || norm->back == NULL || norm->mean == NULL ||
+            norm->inverse == NULL)
+            return pf_no_memory(err, "batch norm");
+    }
+    return PF_OK;
+}
+
+/* Floats of layer l's output for the whole batch, guards included. */
+static size_t y_floats(const struct pf_trainer *self, size_t l)
+{
+    const struct pf_layer_plan *plan = self->plans[l];
+    return pf_round_up(self->batch * plan->n_rows * plan->out_padded, PF_GROUP);
+}
+
+/* Large pages spare the many streams of a pass most of their address translation.  Nothing here
+ * need be zero: whatever is read outside of what was written is masked. */
+static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
+{
+    size_t guard = pf_round_up(PF_PLANE_GUARD, PF_GROUP), total = 0, largest = 0;
+    /* ≤ 4,096 images · 4,096 channels · 65,536 pixels · 516 planes < 2^50 floats: no overflow. */
+    for (size_t l = 0; l < self->n_plans; l++) {
+        total += y_floats(self, l) + 2 * guard;
+        largest = PF_MAX(largest, y_floats(self, l));
+    }
+    size_t bytes = pf_round_up((total + 2 * largest) * sizeof(float), HUGE_PAGE);
+    self->arena = aligned_alloc(HUGE_PAGE, bytes);
+    if (self->arena == NULL)
+        return pf_fail(err, PF_NO_MEMORY,
+                       "no memory for the %zu MiB of activations of a batch of %zu: train with "
+                       "smaller batches (--batch)",
+                       bytes >> 20, self->batch);
+    madvise(self->arena, bytes, MADV_HUGEPAGE);
+    float *next = self->arena;
+    for (size_t l = 0; l < self->n_plans; l++) {
+        self->y[l] = next + guard;
+        next = self->y[l] + y_floats(self, l) + guard;
+    }
+    self->g[0] = next;
+    self->g[1] = next + largest;
+    return PF_OK;
+}
+
+static enum pf_status make_buffers(struct pf_trainer *self, struct pf_error *err)
+{
+    const struct pf_layer *linear = &self->model->layers[self->n_plans];
+    size_t image_bytes = pf_dataset_image_bytes(self->dataset);
+    self->pooled = PF_ALLOC(self->batch * linear->n_columns, float);
+    self->dpooled = PF_ALLOC(self->batch * linear->n_columns, float);
+    self->logits = PF_ALLOC(self->batch * linear->out_channels, float);
+    self->gradients = PF_ALLOC(self->n_shards * self->model->n_trained, float);
+    self->totals = PF_ALLOC(self->n_shards * self->max_channels, struct pf_channel_sums);
+    self->losses = PF_ALLOC(self->n_shards, double);
+    self->order = PF_ALLOC(self->dataset->n_images, uint32_t);
+    bool complete = self->pooled != NULL && self->dpooled != NULL && self->logits != NULL &&
+                    self->gradients != NULL && self->totals != NULL && self->losses != NULL &&
+                    self->order != NULL;
+    for (size_t i = 0; i < 2; i++) {
+        self->batches[i].images = PF_ALLOC(self->batch * image_bytes, uint8_t);
+        self->batches[i].labels = PF_ALLOC(self->batch, uint8_t);
+        complete &= self->batches[i].images != NULL && self->batches[i].labels != NULL;
+    }
+    return complete ? PF_OK : pf_no_memory(err, "a batch");
+}
+
+enum pf_status pf_trainer_create(struct pf_model *model, const struct pf_dataset *dataset,
+                                 const struct pf_train_options *options, struct pf_pool *pool,
+                                 struct pf_trainer **trainer, struct pf_error *err)
+{
+    PF_CLEANUP(pf_trainer_destroyp) struct pf_trainer *self = PF_ALLOC(1, struct pf_trainer);
+    if (self == NULL) return pf_no_memory(err, "a training run");
+    self->model = model;
+    self->dataset = dataset;
+    self->options = options;
+    self->pool = pool;
+    self->kernels = pf_kernels_best();
+    self->batch = PF_MIN(options->batch, dataset->n_images);
+    self->n_shards = count_shards(model, self->batch);
+    self->steps_per_epoch = dataset->n_images / self->batch;
+    pf_input_norm(model, self->input_norm);
+    PF_TRY(make_plans(self, err));
+    PF_TRY(make_norms(self, err));
+    PF_TRY(pf_scratch_slots_create((const struct pf_layer_plan *const *)self->plans, self->n_plans,
+                                   true, pf_pool_n_threads(pool), &self->slots, err));
+    PF_TRY(make_arena(self, err));
+    PF_TRY(make_buffers(self, err));
+    PF_TRY(pf_sgd_init(&self->sgd, model, options, err));
+    *trainer = self;
+    self = NULL;
+    return PF_OK;
+}
+
+void pf_trainer_destroy(struct pf_trainer *self)
+{
+    if (self == NULL) return;
+    for (size_t l = 0; l < PF_MAX_LAYERS; l++) {
+        pf_layer_plan_destroy(self->plans[l]);
+        pf_free(self->norms[l].forward);
+        pf_free(self->norms[l].back);
+        pf_free(self->norms[l].mean);
+        pf_free(self->norms[l].inverse);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        pf_free(self->batches[i].images);
+        pf_free(self->batches[i].labels);
+    }
+    pf_scratch_slots_destroy(self->slots);
+    free(self->arena);
+    pf_free(self->pooled);
+    pf_free(self->dpooled);
+    pf_free(self->logits);
+    pf_free(self->gradients);
+    pf_free(self->totals);
+    pf_free(self->losses);
+    pf_free(self->order);
+    pf_sgd_finish(&self->sgd);
+    pf_free(self);
+}
+
+void pf_trainer_gather(struct pf_trainer *self, size_t step)
+{
+    uint64_t seed = self->options->seed;
+    size_t epoch = step / self->steps_per_epoch, within = step % self->steps_per_epoch;
+    struct pf_random random;
+    if (within == 0) {
+        for (uint32_t i = 0; i < self->dataset->n_images; i++) self->order[i] = i;
+        pf_random_init(&random, seed, "shuffle", epoch);
+        pf_random_shuffle(&random, self->order, self->dataset->n_images);
+    }
+    struct pf_batch *batch = &self->batches[step % 2];
+    pf_random_init(&random, seed, "augmentation", step);
+    pf_batch_gather(batch->images, batch->labels, self->dataset, self->order + within * self->batch,
+                    self->batch, &self->options->augmentation, &random);
+}
