@@ -8,7 +8,7 @@
 #include "common/base/memory.h"
 #include "common/wire/wire.h"
 #include "participant/ledger.h"
-#include "participant/trainer.h"
+#include "participant/local_trainer.h"
 
 /* The stop flag and the connection are looked at so often. */
 #define LONGEST_WAIT_MS 250
@@ -20,7 +20,7 @@ struct shell {
     struct pf_participant_summary *summary;
     struct pf_wire_client *client;
     struct pf_participant_session *session;
-    struct pf_trainer *trainer;
+    struct pf_local_trainer *trainer;
     struct pf_ledger *ledger; /* NULL: none */
     struct pf_buffer frame;   /* reused for sending */
     bool connected;
@@ -92,12 +92,12 @@ static void train(struct shell *shell, const struct pf_participant_action *actio
 {
     struct pf_error err = {0};
     if (shell->status != PF_OK) return;
-    enum pf_status status = pf_trainer_start(shell->trainer, action->train.job, action->train.round,
-                                             action->train.model, &action->train.order,
-                                             action->train.aggregation, &err);
+    enum pf_status status = pf_local_trainer_start(
+        shell->trainer, action->train.job, action->train.round, action->train.model,
+        &action->train.order, action->train.aggregation, &err);
     if (status != PF_OK)
         pf_participant_session_training_failed(shell->session, action->train.job,
-                                               pf_trainer_public_sentence(status),
+                                               pf_local_trainer_public_sentence(status),
                                                pf_clock_monotonic_ms());
 }
 
@@ -122,7 +122,7 @@ static void drain(struct shell *shell)
         case PF_PARTICIPANT_RECALL: recall(shell, &action.run_id); break;
         case PF_PARTICIPANT_RECORD: record(shell, &action.record); break;
         case PF_PARTICIPANT_TRAIN: train(shell, &action); break;
-        case PF_PARTICIPANT_CANCEL: pf_trainer_cancel(shell->trainer); break;
+        case PF_PARTICIPANT_CANCEL: pf_local_trainer_cancel(shell->trainer); break;
         case PF_PARTICIPANT_RESULT: show_result(&action.result); break;
         }
     }
@@ -147,15 +147,15 @@ static void receive_frame(struct shell *shell, const struct pf_buffer *frame)
 
 static void poll_trainer(struct shell *shell)
 {
-    struct pf_trainer_result result;
-    if (!pf_trainer_poll(shell->trainer, &result)) return;
+    struct pf_local_trainer_result result;
+    if (!pf_local_trainer_poll(shell->trainer, &result)) return;
     if (result.status == PF_OK) {
         pf_participant_session_trained(shell->session, result.job, &result.update,
                                        pf_clock_monotonic_ms());
     } else {
         pf_log(PF_LOG_WARNING, "training failed: %s", result.err.text);
         pf_participant_session_training_failed(shell->session, result.job,
-                                               pf_trainer_public_sentence(result.status),
+                                               pf_local_trainer_public_sentence(result.status),
                                                pf_clock_monotonic_ms());
     }
     drain(shell);
@@ -201,7 +201,7 @@ static void show_progress(struct shell *shell)
         snprintf(what, sizeof what, "round %u/%u · %s", view.round, view.n_rounds,
                  pf_participant_phase_name(view.phase));
     if (view.phase == PF_PARTICIPANT_TRAINING) {
-        if (!pf_trainer_steps(shell->trainer, &done, &total)) return;
+        if (!pf_local_trainer_steps(shell->trainer, &done, &total)) return;
     } else if (view.phase == PF_PARTICIPANT_FETCHING) {
         done = view.chunks_held;
         total = view.n_chunks;
@@ -275,8 +275,8 @@ static enum pf_status open_parts(struct shell *shell, struct pf_error *err)
     PF_TRY(pf_participant_session_create(&session, pf_clock_monotonic_ms(), &shell->session, err));
     PF_TRY(pf_wire_client_create(config->endpoint, config->identity,
                                  config->roster->coordinator.transport, &shell->client, err));
-    return pf_trainer_create(&training, config->n_threads, wake, shell->client, &shell->trainer,
-                             err);
+    return pf_local_trainer_create(&training, config->n_threads, wake, shell->client,
+                                   &shell->trainer, err);
 }
 
 enum pf_status pf_participant_run(const struct pf_participant_config *config,
@@ -289,7 +289,7 @@ enum pf_status pf_participant_run(const struct pf_participant_config *config,
     if (status == PF_OK) status = loop(&shell, err);
     if (status == PF_OK) status = conclude(&shell, err);
     /* The trainer wakes the client, so it goes first. */
-    pf_trainer_destroy(shell.trainer);
+    pf_local_trainer_destroy(shell.trainer);
     pf_wire_client_destroy(shell.client);
     pf_participant_session_destroy(shell.session);
     pf_ledger_close(shell.ledger);

@@ -1,10 +1,10 @@
 /* Local training: from the global model to an encoded update.
  *
- * pf_local_update is the computation; struct pf_trainer runs it on a thread of its own, with its
- * own pool, so that the network thread keeps answering.  What the training sees of the private
+ * pf_local_update is the computation; struct pf_local_trainer runs it on a thread of its own, with
+ * its own pool, so that the network thread keeps answering.  What the training sees of the private
  * images (loss, accuracy) never leaves this module; the update is all that does. */
-#ifndef PF_PARTICIPANT_TRAINER_H
-#define PF_PARTICIPANT_TRAINER_H
+#ifndef PF_PARTICIPANT_LOCAL_TRAINER_H
+#define PF_PARTICIPANT_LOCAL_TRAINER_H
 
 #include "common/base/buffer.h"
 #include "common/nn/train.h"
@@ -27,30 +27,32 @@ PF_NODISCARD enum pf_status pf_local_update(const struct pf_local_training *self
                                             const struct pf_progress *progress,
                                             struct pf_buffer *update, struct pf_error *err);
 
-struct pf_trainer;
+struct pf_local_trainer;
 
 /* Called on the training thread when a result waits. */
-typedef void pf_trainer_wake(void *context);
+typedef void pf_local_trainer_wake(void *context);
 
 /* n_threads as for pf_pool_create. */
-PF_NODISCARD enum pf_status pf_trainer_create(const struct pf_local_training *training,
-                                              size_t n_threads, pf_trainer_wake *wake,
-                                              void *context, struct pf_trainer **trainer,
-                                              struct pf_error *err);
+PF_NODISCARD enum pf_status pf_local_trainer_create(const struct pf_local_training *training,
+                                                    size_t n_threads, pf_local_trainer_wake *wake,
+                                                    void *context,
+                                                    struct pf_local_trainer **trainer,
+                                                    struct pf_error *err);
 /* Cancels and waits for the step at hand. */
-void pf_trainer_destroy(struct pf_trainer *self);
-PF_DEFINE_CLEANUP(struct pf_trainer, pf_trainer_destroy)
+void pf_local_trainer_destroy(struct pf_local_trainer *self);
+PF_DEFINE_CLEANUP(struct pf_local_trainer, pf_local_trainer_destroy)
 
 /* Starts a job in the place of any other; the model is copied.  Does not wait. */
-PF_NODISCARD enum pf_status pf_trainer_start(struct pf_trainer *self, uint64_t job, uint32_t round,
-                                             const struct pf_model *global,
-                                             const struct pf_training_order *order,
-                                             enum pf_aggregation aggregation, struct pf_error *err);
+PF_NODISCARD enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t job,
+                                                   uint32_t round, const struct pf_model *global,
+                                                   const struct pf_training_order *order,
+                                                   enum pf_aggregation aggregation,
+                                                   struct pf_error *err);
 
 /* No result of the current job will come any more.  Does not wait. */
-void pf_trainer_cancel(struct pf_trainer *self);
+void pf_local_trainer_cancel(struct pf_local_trainer *self);
 
-struct pf_trainer_result {
+struct pf_local_trainer_result {
     uint64_t job;
     enum pf_status status;
     struct pf_buffer update; /* owned by the receiver; empty unless PF_OK */
@@ -58,12 +60,12 @@ struct pf_trainer_result {
 };
 
 /* True when a job has ended; the result is then moved out. */
-bool pf_trainer_poll(struct pf_trainer *self, struct pf_trainer_result *result);
+bool pf_local_trainer_poll(struct pf_local_trainer *self, struct pf_local_trainer_result *result);
 
 /* Steps of the running job; false when none is running or it has not begun. */
-bool pf_trainer_steps(struct pf_trainer *self, size_t *done, size_t *total);
+bool pf_local_trainer_steps(struct pf_local_trainer *self, size_t *done, size_t *total);
 
 /* What the coordinator may be told of a failed training: no figures. */
-const char *pf_trainer_public_sentence(enum pf_status status);
+const char *pf_local_trainer_public_sentence(enum pf_status status);
 
 #endif

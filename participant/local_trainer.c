@@ -1,4 +1,4 @@
-#include "participant/trainer.h"
+#include "participant/local_trainer.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -35,10 +35,10 @@ struct job {
     enum pf_aggregation aggregation;
 };
 
-struct pf_trainer {
+struct pf_local_trainer {
     struct pf_local_training training;
     struct pf_pool *pool;
-    pf_trainer_wake *wake;
+    pf_local_trainer_wake *wake;
     void *context;
     pthread_t thread;
     bool started; /* the thread and what follows exist */
@@ -51,7 +51,7 @@ struct pf_trainer {
     bool running;
     size_t steps_done, steps_total;
     bool has_result;
-    struct pf_trainer_result result;
+    struct pf_local_trainer_result result;
 
     atomic_bool stop; /* of the running job */
 };
@@ -66,19 +66,19 @@ static void on_progress(void *context, const char *what, size_t done, size_t tot
                         const char *detail)
 {
     (void)what, (void)detail; /* the detail has private figures */
-    struct pf_trainer *self = context;
+    struct pf_local_trainer *self = context;
     pthread_mutex_lock(&self->mutex);
     self->steps_done = done;
     self->steps_total = total;
     pthread_mutex_unlock(&self->mutex);
 }
 
-static void run_job(struct pf_trainer *self, const struct job *job,
-                    struct pf_trainer_result *result)
+static void run_job(struct pf_local_trainer *self, const struct job *job,
+                    struct pf_local_trainer_result *result)
 {
     const struct pf_progress progress = {
         .update = on_progress, .context = self, .stop = &self->stop};
-    *result = (struct pf_trainer_result){.job = job->number};
+    *result = (struct pf_local_trainer_result){.job = job->number};
     result->status =
         pf_local_update(&self->training, job->global, job->round, &job->order, job->aggregation,
                         self->pool, &progress, &result->update, &result->err);
@@ -86,7 +86,7 @@ static void run_job(struct pf_trainer *self, const struct job *job,
 }
 
 /* Waits for a job and takes it; false: quit. */
-static bool take_job(struct pf_trainer *self, struct job *job)
+static bool take_job(struct pf_local_trainer *self, struct job *job)
 {
     pthread_mutex_lock(&self->mutex);
     while (!self->quit && self->pending.number == 0)
@@ -103,7 +103,7 @@ static bool take_job(struct pf_trainer *self, struct job *job)
     return !quit;
 }
 
-static void deliver(struct pf_trainer *self, struct pf_trainer_result *result)
+static void deliver(struct pf_local_trainer *self, struct pf_local_trainer_result *result)
 {
     pthread_mutex_lock(&self->mutex);
     bool wanted = result->job == self->wanted;
@@ -121,10 +121,10 @@ static void deliver(struct pf_trainer *self, struct pf_trainer_result *result)
 
 static void *work(void *context)
 {
-    struct pf_trainer *self = context;
+    struct pf_local_trainer *self = context;
     struct job job;
     while (take_job(self, &job)) {
-        struct pf_trainer_result result;
+        struct pf_local_trainer_result result;
         run_job(self, &job, &result);
         job_finish(&job);
         deliver(self, &result);
@@ -132,11 +132,12 @@ static void *work(void *context)
     return NULL;
 }
 
-enum pf_status pf_trainer_create(const struct pf_local_training *training, size_t n_threads,
-                                 pf_trainer_wake *wake, void *context, struct pf_trainer **trainer,
-                                 struct pf_error *err)
+enum pf_status pf_local_trainer_create(const struct pf_local_training *training, size_t n_threads,
+                                       pf_local_trainer_wake *wake, void *context,
+                                       struct pf_local_trainer **trainer, struct pf_error *err)
 {
-    PF_CLEANUP(pf_trainer_destroyp) struct pf_trainer *self = PF_ALLOC(1, struct pf_trainer);
+    PF_CLEANUP(pf_local_trainer_destroyp)
+    struct pf_local_trainer *self = PF_ALLOC(1, struct pf_local_trainer);
     if (self == NULL) return pf_no_memory(err, "the trainer");
     self->training = *training;
     self->wake = wake;
@@ -156,7 +157,7 @@ enum pf_status pf_trainer_create(const struct pf_local_training *training, size_
 }
 
 /* With the mutex held. */
-static void drop_work(struct pf_trainer *self)
+static void drop_work(struct pf_local_trainer *self)
 {
     job_finish(&self->pending);
     self->wanted = 0;
@@ -165,7 +166,7 @@ static void drop_work(struct pf_trainer *self)
     atomic_store(&self->stop, true);
 }
 
-void pf_trainer_destroy(struct pf_trainer *self)
+void pf_local_trainer_destroy(struct pf_local_trainer *self)
 {
     if (self == NULL) return;
     if (self->started) {
@@ -182,10 +183,10 @@ void pf_trainer_destroy(struct pf_trainer *self)
     pf_free(self);
 }
 
-enum pf_status pf_trainer_start(struct pf_trainer *self, uint64_t job, uint32_t round,
-                                const struct pf_model *global,
-                                const struct pf_training_order *order,
-                                enum pf_aggregation aggregation, struct pf_error *err)
+enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t job, uint32_t round,
+                                      const struct pf_model *global,
+                                      const struct pf_training_order *order,
+                                      enum pf_aggregation aggregation, struct pf_error *err)
 {
     struct pf_model *copy = NULL;
     PF_TRY(pf_model_clone(global, &copy, err));
@@ -199,14 +200,14 @@ enum pf_status pf_trainer_start(struct pf_trainer *self, uint64_t job, uint32_t 
     return PF_OK;
 }
 
-void pf_trainer_cancel(struct pf_trainer *self)
+void pf_local_trainer_cancel(struct pf_local_trainer *self)
 {
     pthread_mutex_lock(&self->mutex);
     drop_work(self);
     pthread_mutex_unlock(&self->mutex);
 }
 
-bool pf_trainer_poll(struct pf_trainer *self, struct pf_trainer_result *result)
+bool pf_local_trainer_poll(struct pf_local_trainer *self, struct pf_local_trainer_result *result)
 {
     pthread_mutex_lock(&self->mutex);
     bool has_result = self->has_result;
@@ -216,7 +217,7 @@ bool pf_trainer_poll(struct pf_trainer *self, struct pf_trainer_result *result)
     return has_result;
 }
 
-bool pf_trainer_steps(struct pf_trainer *self, size_t *done, size_t *total)
+bool pf_local_trainer_steps(struct pf_local_trainer *self, size_t *done, size_t *total)
 {
     pthread_mutex_lock(&self->mutex);
     bool known = self->running && self->wanted != 0 && self->steps_total > 0;
@@ -226,7 +227,7 @@ bool pf_trainer_steps(struct pf_trainer *self, size_t *done, size_t *total)
     return known;
 }
 
-const char *pf_trainer_public_sentence(enum pf_status status)
+const char *pf_local_trainer_public_sentence(enum pf_status status)
 {
     switch (status) {
     case PF_CORRUPT: return "the local training diverged";

@@ -1,0 +1,769 @@
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fixture.h"
+
+static struct fixture f;
+
+static int set_up(void **state)
+{
+    (void)state;
+    fixture_init(&f, NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fixture_finish(&f);
+    return 0;
+}
+
+static const struct pf_participant_counters *counters(void)
+{
+    return pf_participant_session_counters(f.session);
+}
+
+static const char *sentence(void)
+{
+    struct pf_participant_view view;
+    pf_participant_session_view(f.session, &view);
+    return view.sentence;
+}
+
+static void test_hello_is_repeated_with_back_off_until_welcome(void **state)
+{
+    (void)state;
+    int64_t sent_at[6];
+    for (size_t i = 0; i < 6; i++) {
+        assert_true(tick_until_sent(&f, PF_MESSAGE_HELLO, 20000));
+        assert_false(f.sent[0].hello.returning);
+        assert_int_equal(f.sent[0].hello.version, PF_PROTOCOL_VERSION);
+        sent_at[i] = f.now;
+    }
+    assert_int_equal(sent_at[0], 1000000);
+    assert_int_equal(sent_at[1] - sent_at[0], 500);
+    assert_int_equal(sent_at[2] - sent_at[1], 1000);
+    assert_int_equal(sent_at[5] - sent_at[4], 8000);
+    to_idle(&f);
+    assert_int_equal(f.n_recalls, 1);
+    /* ALIVE is answered, so nothing calls for another HELLO. */
+    for (size_t i = 0; i < 10; i++) {
+        assert_true(tick_until_sent(&f, PF_MESSAGE_ALIVE, 2000));
+        assert_int_equal(n_sent(&f, PF_MESSAGE_HELLO), 0);
+        struct pf_message answer = alive(&f);
+        assert_true(give(&f, &answer));
+    }
+}
+
+static void test_a_round_from_offer_to_the_end(void **state)
+{
+    (void)state;
+    to_fetching(&f, 3);
+    assert_int_equal(f.model.n_chunks, 5);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_MODEL_REQUEST), 4); /* the window */
+    assert_int_equal(f.n_records, 1);
+    assert_int_equal(f.records[0].outcome, PF_OUTCOME_JOINED);
+    assert_int_equal(f.records[0].round, 3);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct pf_message made = chunk(&f, &f.model, i);
+        assert_true(give(&f, &made));
+        assert_int_equal(n_sent(&f, PF_MESSAGE_MODEL_REQUEST), i == 0 ? 1 : 0);
+        assert_int_equal(f.n_trains, i == 4 ? 1 : 0);
+    }
+    assert_int_equal(phase(&f), PF_PARTICIPANT_TRAINING);
+    assert_int_equal(f.order.batch, 8);
+
+    trained(&f, f.job, f.model.n_parameters);
+    assert_int_equal(phase(&f), PF_PARTICIPANT_UPLOADING);
+    size_t length = 0;
+    for (size_t i = 0; i < f.n_sent; i++) {
+        assert_int_equal(f.sent[i].kind, PF_MESSAGE_UPDATE_CHUNK);
+        assert_int_equal(f.sent[i].chunk.chunk, i);
+        assert_int_equal(f.sent[i].chunk.n_chunks, f.n_sent);
+        assert_int_equal(f.sent[i].chunk.round, 3);
+        length += f.sent[i].chunk.length;
+    }
+    assert_int_equal(length, pf_update_size(PF_AGGREGATION_PLAIN, f.model.n_parameters));
+
+    struct pf_message made = receipt(&f, 3);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    assert_int_equal(f.records[0].outcome, PF_OUTCOME_DELIVERED);
+    made = result(&f, 3);
+    assert_true(give(&f, &made));
+    assert_int_equal(f.n_results, 1);
+    made = finished(&f, true);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_DONE);
+    assert_null(strchr(sentence(), 0x1b)); /* nothing that moves a terminal */
+    assert_true(pf_participant_session_wake_ms(f.session) == INT64_MAX);
+}
+
+static void test_alive_is_sent_at_its_interval_also_while_training(void **state)
+{
+    (void)state;
+    to_training(&f, 2);
+    for (size_t i = 0; i < 20; i++) {
+        int64_t before = f.now;
+        assert_true(tick_until_sent(&f, PF_MESSAGE_ALIVE, 10000));
+        assert_int_equal(f.now - before, 2000);
+        assert_int_equal(f.sent[0].alive.round, 2);
+        assert_int_equal(f.sent[0].alive.training, 1);
+        struct pf_message answer = alive(&f);
+        assert_true(give(&f, &answer));
+    }
+}
+
+static void test_a_forged_chunk_is_refused_and_asked_for_again(void **state)
+{
+    (void)state;
+    to_fetching(&f, 1);
+    struct pf_message made = chunk(&f, &f.model, 2);
+    uint8_t *forged = malloc(made.chunk.length);
+    assert_non_null(forged);
+    memcpy(forged, made.chunk.bytes, made.chunk.length);
+    forged[100] ^= 1;
+    made.chunk.bytes = forged;
+    keep(&f);
+    assert_false(give(&f, &made));
+    assert_true(unchanged(&f));
+    assert_int_equal(f.n_sent, 0);
+    assert_int_equal(counters()->refused[PF_REASON_MODEL_HASH], 1);
+    free(forged);
+
+    assert_true(tick_until_sent(&f, PF_MESSAGE_MODEL_REQUEST, 10000));
+    assert_int_equal(n_sent(&f, PF_MESSAGE_MODEL_REQUEST), 4);
+    for (uint32_t i = 0; i < 5; i++) {
+        made = chunk(&f, &f.model, i);
+        assert_true(give(&f, &made));
+    }
+    assert_int_equal(phase(&f), PF_PARTICIPANT_TRAINING);
+}
+
+static void test_requests_are_repeated_with_back_off(void **state)
+{
+    (void)state;
+    to_fetching(&f, 1);
+    int64_t last = f.now;
+    static const int64_t expected[] = {4000, 8000, 16000};
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(tick_until_sent(&f, PF_MESSAGE_MODEL_REQUEST, 100000));
+        assert_int_equal(f.now - last, expected[i]);
+        assert_int_equal(n_sent(&f, PF_MESSAGE_MODEL_REQUEST), 4);
+        last = f.now;
+    }
+}
+
+static void test_a_model_that_has_not_the_offered_hash_is_declined(void **state)
+{
+    (void)state;
+    f.model.hash.bytes[0] ^= 1; /* every chunk is right, the whole is not */
+    to_fetching(&f, 4);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct pf_message made = chunk(&f, &f.model, i);
+        assert_true(give(&f, &made));
+    }
+    assert_true(declined(&f, PF_REASON_MODEL_HASH, 4));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    assert_int_equal(f.n_trains, 0);
+    /* The same offer again gets the same answer without another download. */
+    struct pf_message again = offer(&f, 4, &f.model);
+    assert_true(give(&f, &again));
+    assert_true(declined(&f, PF_REASON_MODEL_HASH, 4));
+    assert_int_equal(n_sent(&f, PF_MESSAGE_MODEL_REQUEST), 0);
+}
+
+static void fetch_all(struct served *model, uint32_t round)
+{
+    struct pf_message made = offer(&f, round, model);
+    assert_true(give(&f, &made));
+    for (uint32_t i = 0; i < model->n_chunks; i++) {
+        made = chunk(&f, model, i);
+        assert_true(give(&f, &made));
+    }
+}
+
+static void test_a_broken_packing_is_declined(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_packing_destroyp) struct pf_packing *packing = NULL;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = NULL;
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    struct served served = {0};
+    struct pf_error err = {0};
+    static float weights[512 * 512];
+    static uint32_t groups[512];
+    for (uint32_t c = 0; c < 512; c++) groups[c] = c / 2;
+    for (size_t r = 0; r < 512; r++) weights[r * 512] = weights[r * 512 + 2] = 1.0f;
+    assert_int_equal(pf_packing_from_dense(weights, 512, 512, groups, 256, 2, 1.0f, &packing, &err),
+                     PF_OK);
+    const struct pf_packing *packings[3] = {NULL, packing, NULL};
+    assert_int_equal(pf_model_create(&f.network, packings, &model, &err), PF_OK);
+    assert_int_equal(pf_model_encode(model, &bytes, &err), PF_OK);
+    /* Behind the encoder's back: a row with two survivors in one column; all hashes are right. */
+    static const uint8_t columns[] = {0, 2, 0, 2, 0, 2, 0, 2};
+    uint8_t *at = memmem(bytes.bytes, bytes.length, columns, sizeof columns);
+    assert_non_null(at);
+    at[1] = 0;
+    struct pf_hash hash = pf_hash_bytes(bytes.bytes, bytes.length - PF_HASH_BYTES);
+    memcpy(bytes.bytes + bytes.length - PF_HASH_BYTES, hash.bytes, PF_HASH_BYTES);
+    serve_bytes(&served, bytes.bytes, bytes.length);
+    to_idle(&f);
+    fetch_all(&served, 1);
+    assert_true(declined(&f, PF_REASON_PACKING, 1));
+    assert_non_null(strstr(f.sent[0].refusal.text, "group"));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    pf_buffer_finish(&served.bytes);
+}
+
+static void test_bytes_that_are_no_model_are_declined(void **state)
+{
+    (void)state;
+    struct served served = {0};
+    serve_bytes(&served, "not a model at all", 18);
+    to_idle(&f);
+    fetch_all(&served, 1);
+    assert_true(declined(&f, PF_REASON_PACKING, 1));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    pf_buffer_finish(&served.bytes);
+}
+
+static void test_a_model_of_another_network_is_declined(void **state)
+{
+    (void)state;
+    struct served served = {0};
+    struct pf_network other = f.network;
+    other.filters[0] = 16;
+    serve_model(&served, &other, 3);
+    to_idle(&f);
+    fetch_all(&served, 1);
+    assert_true(declined(&f, PF_REASON_ARCHITECTURE, 1));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    pf_buffer_finish(&served.bytes);
+}
+
+static void test_a_repeated_offer_changes_nothing_but_the_deadline(void **state)
+{
+    (void)state;
+    to_training(&f, 1);
+    struct pf_message made = offer(&f, 1, &f.model);
+    keep(&f);
+    assert_true(give(&f, &made));
+    assert_true(unchanged(&f));
+    assert_int_equal(f.n_sent + f.n_trains + f.n_cancels, 0);
+    made.offer.deadline_ms = 900000;
+    assert_true(give(&f, &made));
+    struct pf_message delivered = receipt(&f, 1);
+    for (int64_t waited = 0; waited < 400000; waited += 1000) {
+        tick(&f, 1000);
+        struct pf_message answer = alive(&f);
+        assert_true(give(&f, &answer));
+    }
+    assert_int_equal(phase(&f), PF_PARTICIPANT_TRAINING);
+    trained(&f, f.job, f.model.n_parameters);
+    assert_true(give(&f, &delivered));
+    keep(&f);
+    assert_true(give(&f, &made)); /* a late copy: the update is with the coordinator */
+    assert_true(unchanged(&f));
+    assert_int_equal(f.n_sent, 0);
+    assert_int_equal(counters()->repeated, 3);
+}
+
+static void test_a_second_model_for_one_round_is_refused(void **state)
+{
+    (void)state;
+    struct served other = {0};
+    serve_model(&other, &f.network, 2);
+    struct pf_message second = offer(&f, 5, &other);
+    to_fetching(&f, 5);
+    keep(&f);
+    assert_false(give(&f, &second));
+    assert_true(declined(&f, PF_REASON_POLICY, 5));
+    assert_true(unchanged(&f));
+    for (uint32_t i = 0; i < 5; i++) {
+        struct pf_message made = chunk(&f, &f.model, i);
+        assert_true(give(&f, &made));
+    }
+    trained(&f, f.job, f.model.n_parameters);
+    struct pf_message made = receipt(&f, 5);
+    assert_true(give(&f, &made));
+    keep(&f);
+    assert_false(give(&f, &second));
+    assert_true(declined(&f, PF_REASON_POLICY, 5));
+    assert_true(unchanged(&f));
+    assert_int_equal(counters()->refused[PF_REASON_POLICY], 2);
+    pf_buffer_finish(&other.bytes);
+}
+
+static void test_a_ledger_ties_the_round_to_its_model_across_a_restart(void **state)
+{
+    (void)state;
+    struct served other = {0};
+    serve_model(&other, &f.network, 2);
+    to_idle(&f);
+    const struct pf_participation known = {
+        .run_id = f.run_id, .round = 5, .model_hash = f.model.hash, .outcome = PF_OUTCOME_JOINED};
+    pf_participant_session_recall(f.session, &known);
+    struct pf_message second = offer(&f, 5, &other);
+    assert_false(give(&f, &second));
+    assert_true(declined(&f, PF_REASON_POLICY, 5));
+    struct pf_message old = offer(&f, 4, &f.model);
+    assert_false(give(&f, &old));
+    assert_true(declined(&f, PF_REASON_LATE, 4));
+    struct pf_message same = offer(&f, 5, &f.model); /* interrupted: taken up again */
+    assert_true(give(&f, &same));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FETCHING);
+    pf_buffer_finish(&other.bytes);
+}
+
+static void test_an_old_round_is_refused(void **state)
+{
+    (void)state;
+    to_training(&f, 3);
+    struct pf_message made = offer(&f, 2, &f.model);
+    keep(&f);
+    assert_false(give(&f, &made));
+    assert_true(declined(&f, PF_REASON_LATE, 2));
+    assert_true(unchanged(&f));
+    made = result(&f, 3);
+    assert_true(give(&f, &made)); /* it went on without us */
+    assert_int_equal(f.n_cancels, 1);
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    made = offer(&f, 3, &f.model);
+    assert_false(give(&f, &made));
+    assert_int_equal(counters()->refused[PF_REASON_LATE], 2);
+    assert_int_equal(counters()->stale, 2);
+}
+
+static void test_a_newer_round_takes_the_place_of_the_one_at_hand(void **state)
+{
+    (void)state;
+    to_training(&f, 3);
+    uint64_t old_job = f.job;
+    struct pf_message made = offer(&f, 4, &f.model);
+    assert_true(give(&f, &made));
+    assert_int_equal(f.n_cancels, 1);
+    /* The model is at hand already. */
+    assert_int_equal(f.n_trains, 1);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_MODEL_REQUEST), 0);
+    assert_int_equal(f.n_records, 2);
+    assert_int_equal(f.records[0].round, 3);
+    assert_int_equal(f.records[0].outcome, PF_OUTCOME_DROPPED);
+    assert_int_equal(f.records[1].round, 4);
+    keep(&f);
+    trained(&f, old_job, f.model.n_parameters); /* the cancelled job was done after all */
+    assert_true(unchanged(&f));
+    assert_int_equal(f.n_sent, 0);
+    trained(&f, f.job, f.model.n_parameters);
+    assert_int_equal(phase(&f), PF_PARTICIPANT_UPLOADING);
+    assert_int_equal(f.sent[0].chunk.round, 4);
+}
+
+static void small_cohorts_refused(struct pf_participant_session_config *config)
+{
+    config->policy.min_cohort = 6;
+}
+
+static void test_a_cohort_below_the_minimum_is_declined(void **state)
+{
+    (void)state;
+    fixture_finish(&f);
+    fixture_init(&f, small_cohorts_refused);
+    to_idle(&f);
+    struct pf_message made = offer(&f, 1, &f.model);
+    keep(&f);
+    assert_false(give(&f, &made));
+    assert_true(declined(&f, PF_REASON_COHORT_TOO_SMALL, 1));
+    assert_true(unchanged(&f));
+    assert_int_equal(counters()->refused[PF_REASON_COHORT_TOO_SMALL], 1);
+    made.offer.cohort = 6;
+    assert_true(give(&f, &made));
+}
+
+static void pinned(struct pf_participant_session_config *config)
+{
+    config->policy.pinned = true;
+    config->policy.network = (struct pf_network){.block_kind = PF_LAYER_CONV3X3,
+                                                 .n_blocks = 1,
+                                                 .filters = {512},
+                                                 .layers = {1},
+                                                 .strides = {1},
+                                                 .in_channels = 1,
+                                                 .in_height = 4,
+                                                 .in_width = 4,
+                                                 .n_classes = 3};
+}
+
+static void test_an_architecture_other_than_the_pinned_one_ends_it(void **state)
+{
+    (void)state;
+    fixture_finish(&f);
+    fixture_init(&f, pinned);
+    tick(&f, 0);
+    struct pf_message made = welcome(&f);
+    assert_false(give(&f, &made));
+    assert_true(declined(&f, PF_REASON_ARCHITECTURE, 0));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_non_null(strstr(sentence(), "--filters"));
+    assert_int_equal(counters()->refused[PF_REASON_ARCHITECTURE], 1);
+}
+
+static void other_images(struct pf_participant_session_config *config)
+{
+    config->policy.in_channels = 3;
+    config->policy.in_height = config->policy.in_width = 32;
+    config->policy.n_classes = 10;
+}
+
+static void test_a_network_that_does_not_fit_the_images_ends_it(void **state)
+{
+    (void)state;
+    fixture_finish(&f);
+    fixture_init(&f, other_images);
+    tick(&f, 0);
+    struct pf_message made = welcome(&f);
+    assert_false(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_non_null(strstr(sentence(), "--data"));
+}
+
+static void test_absurd_orders_are_declined(void **state)
+{
+    (void)state;
+    to_idle(&f);
+    const struct pf_message sound = offer(&f, 1, &f.model);
+    struct pf_message absurd[12];
+    for (size_t i = 0; i < 12; i++) absurd[i] = sound;
+    absurd[0].offer.order.epochs = 101.0;
+    absurd[1].offer.order.epochs = (double)NAN;
+    absurd[2].offer.order.epochs = 0.0;
+    absurd[3].offer.order.learning_rate = (double)INFINITY;
+    absurd[4].offer.order.batch = 0;
+    absurd[5].offer.order.schedule = 99;
+    absurd[6].offer.order.proximal = (double)NAN;
+    absurd[7].offer.order.momentum = -1.0;
+    absurd[8].offer.model_bytes = (uint64_t)PF_MAX_MODEL_BYTES + 1;
+    absurd[9].offer.model_bytes = 0;
+    absurd[10].offer.n_chunks = 4;
+    absurd[11].offer.model_bytes = 3 * PF_CHUNK_BYTES;
+    keep(&f);
+    for (size_t i = 0; i < 12; i++) {
+        assert_false(give(&f, &absurd[i]));
+        assert_true(declined(&f, PF_REASON_POLICY, 1));
+        assert_true(unchanged(&f));
+    }
+    assert_int_equal(counters()->refused[PF_REASON_POLICY], 12);
+    assert_true(give(&f, &sound));
+}
+
+static void test_a_failed_training_is_declined(void **state)
+{
+    (void)state;
+    to_training(&f, 1);
+    training_failed(&f, f.job);
+    assert_true(declined(&f, PF_REASON_TRAINING_FAILED, 1));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    assert_int_equal(f.records[0].outcome, PF_OUTCOME_DECLINED);
+    struct pf_message made = offer(&f, 1, &f.model); /* the DECLINE was lost */
+    assert_true(give(&f, &made));
+    assert_true(declined(&f, PF_REASON_TRAINING_FAILED, 1));
+    assert_int_equal(f.n_trains, 0);
+    made = offer(&f, 2, &f.model);
+    assert_true(give(&f, &made));
+    assert_int_equal(f.n_trains, 1);
+}
+
+static void test_an_update_of_the_wrong_length_is_never_sent(void **state)
+{
+    (void)state;
+    to_training(&f, 1);
+    trained(&f, f.job, f.model.n_parameters - 1);
+    assert_true(declined(&f, PF_REASON_TRAINING_FAILED, 1));
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 0);
+}
+
+static void test_the_upload_is_repeated_whole_until_the_receipt(void **state)
+{
+    (void)state;
+    to_uploading(&f, 1);
+    size_t n = n_sent(&f, PF_MESSAGE_UPDATE_CHUNK);
+    assert_int_equal(n, 5);
+    int64_t last = f.now, line_ms = (int64_t)f.session->update.length * 1000 / (256 * 1024);
+    static const int64_t expected[] = {5000, 10000, 20000, 40000, 60000};
+    for (size_t i = 0; i < 5; i++) {
+        assert_true(tick_until_sent(&f, PF_MESSAGE_UPDATE_CHUNK, 200000));
+        assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), n);
+        assert_int_equal(f.now - last, expected[i] + line_ms);
+        last = f.now;
+    }
+    /* A coordinator that came back gets it at once. */
+    struct pf_message made = welcome(&f);
+    assert_true(f.session->greeting);
+    assert_true(give(&f, &made));
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), n);
+    made = receipt(&f, 1);
+    assert_true(give(&f, &made));
+    assert_false(tick_until_sent(&f, PF_MESSAGE_UPDATE_CHUNK, 400000));
+}
+
+static void test_a_refused_upload_ends_the_round_not_the_session(void **state)
+{
+    (void)state;
+    to_uploading(&f, 1);
+    struct pf_message made = refusal(&f, PF_REASON_BUSY, 1);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_UPLOADING);
+    made = refusal(&f, PF_REASON_LATE, 1);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+    assert_int_equal(f.records[0].outcome, PF_OUTCOME_DROPPED);
+    made = receipt(&f, 1); /* … but it had come in time */
+    assert_true(give(&f, &made));
+    assert_int_equal(f.records[0].outcome, PF_OUTCOME_DELIVERED);
+}
+
+static void test_a_round_is_given_up_after_its_deadline(void **state)
+{
+    (void)state;
+    to_fetching(&f, 1);
+    for (int64_t waited = 0; waited < 331000; waited += 1000) {
+        assert_int_equal(phase(&f),
+                         waited < 330000 ? PF_PARTICIPANT_FETCHING : PF_PARTICIPANT_IDLE);
+        tick(&f, 1000);
+        struct pf_message answer = alive(&f);
+        assert_true(give(&f, &answer));
+    }
+    assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
+}
+
+static void test_silence_brings_hello_back_and_ends_in_giving_up(void **state)
+{
+    (void)state;
+    to_training(&f, 1);
+    int64_t heard = f.now;
+    assert_true(tick_until_sent(&f, PF_MESSAGE_HELLO, 20000));
+    assert_int_equal(f.now - heard, 6000);
+    struct pf_message said = f.sent[0];
+    assert_int_equal(said.kind, PF_MESSAGE_HELLO);
+    assert_true(said.hello.returning);
+    assert_memory_equal(&said.hello.run_id, &f.run_id, sizeof f.run_id);
+    assert_int_equal(phase(&f), PF_PARTICIPANT_TRAINING); /* the work goes on meanwhile */
+    while (phase(&f) != PF_PARTICIPANT_FAILED) {
+        int64_t wake = pf_participant_session_wake_ms(f.session);
+        assert_true(wake > f.now); /* no busy waiting */
+        tick(&f, wake - f.now);
+        assert_true(f.now - heard <= 600000);
+    }
+    assert_int_equal(f.now - heard, 600000);
+    assert_non_null(strstr(sentence(), "600 s"));
+    assert_non_null(strstr(sentence(), "--connect"));
+}
+
+static void test_a_refused_greeting_ends_it_or_waits(void **state)
+{
+    (void)state;
+    tick(&f, 0);
+    struct pf_message made = refusal(&f, PF_REASON_BUSY, 0);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_CONNECTING);
+    assert_true(tick_until_sent(&f, PF_MESSAGE_HELLO, 1000));
+    made = refusal(&f, PF_REASON_VERSION, 0);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_non_null(strstr(sentence(), "version"));
+}
+
+static void test_another_version_or_aggregation_ends_it(void **state)
+{
+    (void)state;
+    tick(&f, 0);
+    struct pf_message made = welcome(&f);
+    made.welcome.version = 2;
+    assert_false(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    fixture_finish(&f);
+    fixture_init(&f, NULL);
+    tick(&f, 0);
+    made = welcome(&f);
+    made.welcome.aggregation = PF_AGGREGATION_SECURE;
+    assert_false(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_non_null(strstr(sentence(), "secure"));
+}
+
+static void test_a_restarted_coordinator_is_greeted_again(void **state)
+{
+    (void)state;
+    to_training(&f, 1);
+    struct pf_message made = refusal(&f, PF_REASON_WRONG_RUN, 0); /* "say HELLO first" */
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_TRAINING);
+    tick(&f, 0);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_HELLO), 1);
+    assert_true(f.sent[0].hello.returning);
+}
+
+static void test_a_run_that_is_not_served_any_more_is_left_for_the_new_one(void **state)
+{
+    (void)state;
+    to_training(&f, 7);
+    struct pf_message made = refusal(&f, PF_REASON_WRONG_RUN, 0);
+    made.run_id.bytes[0] ^= 1;
+    assert_true(give(&f, &made));
+    assert_int_equal(f.n_cancels, 1);
+    assert_int_equal(phase(&f), PF_PARTICIPANT_CONNECTING);
+    tick(&f, 0);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_HELLO), 1);
+    assert_false(f.sent[0].hello.returning);
+    f.run_id.bytes[0] ^= 1;
+    to_idle(&f);
+    made = offer(&f, 1, &f.model); /* its rounds begin anew */
+    assert_true(give(&f, &made));
+}
+
+static void test_what_is_refused_changes_nothing_in_any_phase(void **state)
+{
+    (void)state;
+    static void (*const reach[])(struct fixture *, uint32_t) = {to_fetching, to_training,
+                                                                to_uploading};
+    for (size_t p = 0; p < PF_ARRAY_LENGTH(reach); p++) {
+        fixture_finish(&f);
+        fixture_init(&f, NULL);
+        reach[p](&f, 2);
+        struct pf_message bad[16];
+        size_t n = 0;
+        bad[n++] = welcome(&f); /* to another run */
+        bad[0].welcome.run_id.bytes[3] ^= 1;
+        bad[n] = welcome(&f); /* to this run, with another network */
+        bad[n++].welcome.network.n_classes++;
+        bad[n] = offer(&f, 3, &f.model); /* of another run */
+        bad[n++].run_id.bytes[0] ^= 1;
+        bad[n++] = offer(&f, 1, &f.model);
+        bad[n] = offer(&f, 2, &f.model); /* another model */
+        bad[n++].offer.model_hash.bytes[9] ^= 1;
+        bad[n] = chunk(&f, &f.model, 1); /* of another model */
+        bad[n++].chunk.model_hash.bytes[9] ^= 1;
+        bad[n] = chunk(&f, &f.model, 1);
+        bad[n++].chunk.length--;
+        bad[n] = chunk(&f, &f.model, 1);
+        bad[n++].chunk.chunk = 5;
+        bad[n] = chunk(&f, &f.model, 1);
+        bad[n++].chunk.n_chunks = 6;
+        bad[n] = chunk(&f, &f.model, 1); /* another chunk's bytes */
+        bad[n++].chunk.chunk = 2;
+        bad[n++] = receipt(&f, 3);
+        bad[n++] = receipt(&f, 1);
+        bad[n++] = refusal(&f, PF_REASON_LATE, 1);
+        bad[n] = alive(&f);
+        bad[n++].run_id.bytes[0] ^= 1;
+        bad[n] = alive(&f); /* only participants say HELLO */
+        bad[n++].kind = PF_MESSAGE_HELLO;
+        bad[n] = alive(&f);
+        bad[n++].kind = (enum pf_message_kind)77;
+        assert_int_equal(n, PF_ARRAY_LENGTH(bad));
+        for (size_t i = 0; i < n; i++) {
+            f.now += 10;
+            keep(&f);
+            assert_false(give(&f, &bad[i]));
+            assert_true(unchanged(&f));
+            assert_int_equal(f.n_sent, n_sent(&f, PF_MESSAGE_DECLINE));
+            assert_int_equal(f.n_trains + f.n_cancels + f.n_records, 0);
+        }
+    }
+}
+
+static void test_stopping_declines_the_round(void **state)
+{
+    (void)state;
+    to_training(&f, 2);
+    pf_participant_session_stop(f.session, "stopped as asked");
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_string_equal(sentence(), "stopped as asked");
+    struct pf_participant_action action;
+    bool told = false, cancelled = false;
+    while (pf_participant_session_next_action(f.session, &action)) {
+        told |= action.kind == PF_PARTICIPANT_SEND && action.message.kind == PF_MESSAGE_DECLINE;
+        cancelled |= action.kind == PF_PARTICIPANT_CANCEL;
+    }
+    assert_true(told);
+    assert_true(cancelled);
+    keep(&f);
+    struct pf_message made = offer(&f, 3, &f.model);
+    assert_false(give(&f, &made));
+    tick(&f, 1000000);
+    assert_true(unchanged(&f));
+}
+
+static void test_a_failed_run_is_told(void **state)
+{
+    (void)state;
+    to_uploading(&f, 2);
+    struct pf_message made = finished(&f, false);
+    assert_true(give(&f, &made));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_non_null(strstr(sentence(), "the run failed"));
+}
+
+static void test_nothing_leaves_the_end(void **state)
+{
+    (void)state;
+    for (int from = 0; from < PF_PARTICIPANT_N_PHASES; from++) {
+        assert_false(pf_participant_phase_allowed(PF_PARTICIPANT_DONE, from));
+        assert_false(pf_participant_phase_allowed(PF_PARTICIPANT_FAILED, from));
+        assert_false(pf_participant_phase_allowed(from, from));
+        /* Only a whole model is trained on, only a training's update is sent. */
+        assert_int_equal(pf_participant_phase_allowed(from, PF_PARTICIPANT_UPLOADING),
+                         from == PF_PARTICIPANT_TRAINING);
+    }
+    assert_false(pf_participant_phase_allowed(PF_PARTICIPANT_CONNECTING, PF_PARTICIPANT_TRAINING));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_hello_is_repeated_with_back_off_until_welcome),
+        TEST(test_a_round_from_offer_to_the_end),
+        TEST(test_alive_is_sent_at_its_interval_also_while_training),
+        TEST(test_a_forged_chunk_is_refused_and_asked_for_again),
+        TEST(test_requests_are_repeated_with_back_off),
+        TEST(test_a_model_that_has_not_the_offered_hash_is_declined),
+        TEST(test_a_broken_packing_is_declined),
+        TEST(test_bytes_that_are_no_model_are_declined),
+        TEST(test_a_model_of_another_network_is_declined),
+        TEST(test_a_repeated_offer_changes_nothing_but_the_deadline),
+        TEST(test_a_second_model_for_one_round_is_refused),
+        TEST(test_a_ledger_ties_the_round_to_its_model_across_a_restart),
+        TEST(test_an_old_round_is_refused),
+        TEST(test_a_newer_round_takes_the_place_of_the_one_at_hand),
+        TEST(test_a_cohort_below_the_minimum_is_declined),
+        TEST(test_an_architecture_other_than_the_pinned_one_ends_it),
+        TEST(test_a_network_that_does_not_fit_the_images_ends_it),
+        TEST(test_absurd_orders_are_declined),
+        TEST(test_a_failed_training_is_declined),
+        TEST(test_an_update_of_the_wrong_length_is_never_sent),
+        TEST(test_the_upload_is_repeated_whole_until_the_receipt),
+        TEST(test_a_refused_upload_ends_the_round_not_the_session),
+        TEST(test_a_round_is_given_up_after_its_deadline),
+        TEST(test_silence_brings_hello_back_and_ends_in_giving_up),
+        TEST(test_a_refused_greeting_ends_it_or_waits),
+        TEST(test_another_version_or_aggregation_ends_it),
+        TEST(test_a_restarted_coordinator_is_greeted_again),
+        TEST(test_a_run_that_is_not_served_any_more_is_left_for_the_new_one),
+        TEST(test_what_is_refused_changes_nothing_in_any_phase),
+        TEST(test_stopping_declines_the_round),
+        TEST(test_a_failed_run_is_told),
+        TEST(test_nothing_leaves_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
