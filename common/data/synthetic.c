@@ -30,19 +30,21 @@
 #define GRID 5 /* corners a side of the background's coarse grid */
 #define TAU 6.28318530717958647692f
 
-/* What makes the set harder or easier. */
+/* What makes the set harder or easier.  Set so that a shift network of 16,32,64 × 2,2,2 filters
+ * reaches about nine in ten after two epochs on 8,000 images, falls to near chance when it is
+ * combined, and recovers when it is retrained. */
 #define MAX_DISTRACTORS 2u
-#define PART_RADIUS 6.0f   /* pixels, before scaling */
+#define PART_RADIUS 7.0f   /* pixels, before scaling */
 #define PART_DISTANCE 9.0f /* pixels between the two parts of a class */
 #define PLACE_JITTER 5.0f  /* pixels */
 #define TURN_JITTER 0.35f  /* radians, of the whole object and again of each part */
-#define SCALE_JITTER 0.25f /* of one */
+#define SCALE_JITTER 0.22f /* of one */
 #define BEND 0.15f         /* sideways bending, in part radii */
-#define HUE_JITTER 0.06f   /* of a full turn of the colour wheel */
-#define CONTRAST_MIN 0.55f /* how far a part covers the background: … to 1 */
+#define HUE_JITTER 0.04f   /* of a full turn of the colour wheel */
+#define CONTRAST_MIN 0.65f /* how far a part covers the background: this to 1 */
 #define DISTRACTOR_CONTRAST 0.4f
-#define CLUTTER 70.0f /* levels of 255 */
-#define NOISE 22.0f   /* half width of the pixel noise, levels */
+#define CLUTTER 50.0f /* levels of 255 */
+#define NOISE 28.0f   /* farthest a pixel strays, levels */
 
 struct part {
     uint32_t shape, texture;
@@ -268,7 +270,7 @@ static void store_with_noise(uint8_t *pixels, const struct pixel *scene, struct 
         uint64_t bits = pf_random_u64(random);
         for (size_t j = i; j < i + 4; j++, bits >>= 16) {
             float noise = ((float)(bits & 255) + (float)(bits >> 8 & 255) - 255.0f) / 255.0f;
-            float level = scene[j % PLANE].level[j / PLANE] + 2.0f * NOISE * noise;
+            float level = scene[j % PLANE].level[j / PLANE] + NOISE * noise;
             pixels[j] = (uint8_t)(fminf(fmaxf(level, 0.0f), 255.0f) + 0.5f);
         }
     }
