@@ -6,7 +6,8 @@
  *     z·255/6 = Σ_c (γ/σ·w_rc/(6 d_c)) p_c + (β − γ/σ·(μ + Σ_c w_rc m_c/d_c))·255/6
  * Classifier, logits in units of 6/255:
  *     logit·255/6 = Σ_k w_rk q_k + bias·255/6
- * Both factors are then multiplied by 2^e and rounded. */
+ * Both factors are then multiplied by 2^e and rounded; the bias also takes back what rounding the
+ * weights changes in the mean (scale.h). */
 #include <inttypes.h>
 #include <math.h>
 
@@ -21,7 +22,8 @@ struct folded {
     float *weights;                         /* [N][K] */
     double *offset;                         /* [N] */
     double *linear;                         /* [N] */
-    double *power;                          /* [K] */
+    double *mean;                           /* [K]: E x_k */
+    double *variance;                       /* [K]: Var x_k */
     struct pf_quant_statistics *statistics; /* [max(N, C)] */
 };
 
@@ -30,7 +32,8 @@ static void folded_finish(struct folded *self)
     pf_free(self->weights);
     pf_free(self->offset);
     pf_free(self->linear);
-    pf_free(self->power);
+    pf_free(self->mean);
+    pf_free(self->variance);
     pf_free(self->statistics);
 }
 
@@ -41,11 +44,12 @@ static enum pf_status folded_init(struct folded *self, const struct pf_layer *la
     self->weights = PF_ALLOC(n_rows * n_columns, float);
     self->offset = PF_ALLOC(n_rows, double);
     self->linear = PF_ALLOC(n_rows, double);
-    self->power = PF_ALLOC(n_columns, double);
+    self->mean = PF_ALLOC(n_columns, double);
+    self->variance = PF_ALLOC(n_columns, double);
     self->statistics =
         PF_ALLOC(PF_MAX(layer->out_channels, layer->in_channels), struct pf_quant_statistics);
     if (self->weights == NULL || self->offset == NULL || self->linear == NULL ||
-        self->power == NULL || self->statistics == NULL)
+        self->mean == NULL || self->variance == NULL || self->statistics == NULL)
         return pf_no_memory(err, "lowering a layer");
     return PF_OK;
 }
@@ -77,14 +81,40 @@ static void fold_convolution(struct folded *self, const struct pf_model *model, 
     }
 }
 
-/* power[k]: how strongly each column is driven. */
+/* Share of the output positions along one axis whose input, moved by `offset`, lies inside. */
+static double share_inside(uint32_t n_out, uint32_t n_in, uint32_t stride, int offset)
+{
+    uint32_t inside = 0;
+    for (uint32_t i = 0; i < n_out; i++) {
+        int64_t at = (int64_t)i * stride + offset;
+        inside += at >= 0 && at < n_in;
+    }
+    return (double)inside / n_out;
+}
+
+/* Share of the pixels for which column k reads a pixel and not the zeros of the border. */
+static double column_inside(const struct pf_layer *layer, size_t k)
+{
+    int dy = 0, dx = 0;
+    if (layer->kind == PF_LAYER_SHIFT) {
+        dy = layer->shift_y[k];
+        dx = layer->shift_x[k];
+    } else if (layer->kind == PF_LAYER_CONV3X3) {
+        dy = (int)(k % 9 / 3) - 1;
+        dx = (int)(k % 3) - 1;
+    }
+    return share_inside(layer->out_height, layer->in_height, layer->stride, dy) *
+           share_inside(layer->out_width, layer->in_width, layer->stride, dx);
+}
+
+/* mean[k] and variance[k] of what each column reads. */
 static void estimate_inputs(struct folded *self, const struct pf_model *model, size_t l)
 {
     const struct pf_layer *layer = &model->layers[l];
     if (l == 0) {
         for (size_t k = 0; k < layer->n_columns; k++) {
-            double mean = (double)model->input_mean[k], deviation = (double)model->input_std[k];
-            self->power[k] = 255.0 * 255.0 * (mean * mean + deviation * deviation);
+            self->mean[k] = 255.0 * (double)model->input_mean[k];
+            self->variance[k] = pow(255.0 * (double)model->input_std[k], 2.0);
         }
         return;
     }
@@ -95,8 +125,9 @@ static void estimate_inputs(struct folded *self, const struct pf_model *model, s
     pf_quant_layer_statistics(previous, self->statistics);
     for (size_t k = 0; k < layer->n_columns; k++) {
         const struct pf_quant_statistics *s = &self->statistics[k / per_channel];
-        /* A mean of n values keeps the mean and loses variance. */
-        self->power[k] = s->mean * s->mean + (s->power - s->mean * s->mean) / n_pooled;
+        double inside = column_inside(layer, k);
+        self->mean[k] = inside * s->mean;
+        self->variance[k] = inside * (s->variance / n_pooled + (1.0 - inside) * s->mean * s->mean);
     }
 }
 
@@ -136,13 +167,15 @@ static enum pf_status round_row(struct pf_quant_layer *self, const struct folded
     const float *from = folded->weights + r * self->n_columns;
     int16_t *to = self->weight + r * self->n_columns;
     int64_t magnitude = 0; /* ≤ 255·127·36864 < 2^31 */
+    double bias = ldexp(folded->offset[r], (int)self->exponent);
     for (size_t k = 0; k < self->n_columns; k++) {
+        double exact = ldexp((double)from[k], (int)self->exponent);
         to[k] = pf_quant_round_weight(from[k], (int)self->exponent);
+        bias += (exact - to[k]) * folded->mean[k];
         magnitude += 255 * (to[k] < 0 ? -to[k] : to[k]);
-        self->n_saturated +=
-            fabs(ldexp((double)from[k], (int)self->exponent)) >= PF_QUANT_MAX_WEIGHT + 0.5;
+        self->n_saturated += fabs(exact) >= PF_QUANT_MAX_WEIGHT + 0.5;
     }
-    double bias = floor(ldexp(folded->offset[r], (int)self->exponent) + 0.5);
+    bias = floor(bias + 0.5);
     if (self->shift > 0) bias += ldexp(1.0, (int)self->shift - 1); /* rounds the quantiser */
     if (!(fabs(bias) + (double)magnitude < 0x1p31))
         return pf_fail(err, PF_INVALID,
@@ -164,7 +197,7 @@ static enum pf_status lower_layer(struct pf_quant_layer *self, const struct pf_m
     fold(folded, model, l);
     size_t n_rows = layer->out_channels, n_columns = layer->n_columns;
     int exponent = pf_quant_choose_exponent(folded->weights, n_rows, n_columns, folded->linear,
-                                            folded->power, finest_exponent(folded, n_rows));
+                                            folded->variance, finest_exponent(folded, n_rows));
     if (exponent < 0)
         return pf_fail(err, PF_INVALID,
                        "layer %zu: its weights, with batch norm folded in, would need a scale of "

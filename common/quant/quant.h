@@ -3,7 +3,8 @@
  * Activations are unsigned 8-bit over the ReLU6 range: a = q·6/255.  Input pixels enter as
  * stored; normalisation and batch norm fold into weights and bias.  Weights have one power-of-two
  * scale per layer, sign and magnitude, |w| ≤ 127.  The quantiser shifts right and saturates to
- * 0…255; rounding is in the bias (half of the last kept bit).  The bias is the initial partial sum.
+ * 0…255; rounding is in the bias (half of the last kept bit), and so is what rounding the weights
+ * changes on average.  The bias is the initial partial sum.
  *
  * For a convolution: acc[r][p] = bias[r] + Σ_k w[r][k]·x[k][p];  out = clamp(acc >> shift, 0, 255).
  * |acc| ≤ |bias| + 255·Σ_k |w| < 2^31 in every row, refused otherwise.

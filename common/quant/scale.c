@@ -34,8 +34,8 @@ struct pf_quant_statistics pf_quant_relu6_statistics(double mean, double deviati
     }
     /* Far outside the range the differences above may cancel to a tiny negative. */
     return (struct pf_quant_statistics){.mean = fmax(first, 0.0) * LEVELS_PER_UNIT,
-                                        .power =
-                                            fmax(second, 0.0) * LEVELS_PER_UNIT * LEVELS_PER_UNIT,
+                                        .variance = fmax(second - first * first, 0.0) *
+                                                    LEVELS_PER_UNIT * LEVELS_PER_UNIT,
                                         .linear = fmax(linear, 0.0)};
 }
 
@@ -56,7 +56,7 @@ int16_t pf_quant_round_weight(float weight, int exponent)
 }
 
 double pf_quant_scale_error(const float *weights, size_t n_rows, size_t n_columns,
-                            const double *linear, const double *power, int exponent)
+                            const double *linear, const double *variance, int exponent)
 {
     double total = 0.0;
     for (size_t r = 0; r < n_rows; r++) {
@@ -66,7 +66,7 @@ double pf_quant_scale_error(const float *weights, size_t n_rows, size_t n_column
             if (weight == 0.0f) continue;
             double kept = ldexp((double)pf_quant_round_weight(weight, exponent), -exponent);
             double difference = kept - (double)weight;
-            row += difference * difference * power[k];
+            row += difference * difference * variance[k];
         }
         total += linear[r] * row;
     }
@@ -74,7 +74,7 @@ double pf_quant_scale_error(const float *weights, size_t n_rows, size_t n_column
 }
 
 int pf_quant_choose_exponent(const float *weights, size_t n_rows, size_t n_columns,
-                             const double *linear, const double *power, int max_exponent)
+                             const double *linear, const double *variance, int max_exponent)
 {
     double largest = 0.0;
     for (size_t i = 0; i < n_rows * n_columns; i++)
@@ -87,9 +87,9 @@ int pf_quant_choose_exponent(const float *weights, size_t n_rows, size_t n_colum
     if (fits > max_exponent) fits = max_exponent;
 
     int best = fits;
-    double least = pf_quant_scale_error(weights, n_rows, n_columns, linear, power, fits);
+    double least = pf_quant_scale_error(weights, n_rows, n_columns, linear, variance, fits);
     for (int e = fits + 1; e <= fits + PF_QUANT_FINER_SCALES && e <= max_exponent; e++) {
-        double error = pf_quant_scale_error(weights, n_rows, n_columns, linear, power, e);
+        double error = pf_quant_scale_error(weights, n_rows, n_columns, linear, variance, e);
         /* Below 0 a scale cannot be built, so there even equal is better. */
         if (error > least || (error == least && e > 0)) continue;
         least = error;
