@@ -32,13 +32,19 @@ void pf_identity_finish(struct pf_identity *self); /* wipes; for PF_CLEANUP too 
 /* Writes STEM.key (0600) and STEM.pub; refuses to overwrite either. */
 PF_NODISCARD enum pf_status pf_identity_save(const struct pf_identity *self, const char *stem,
                                              struct pf_error *err);
+/* PF_REFUSED when group or others have any permission, or the file is somebody else's. */
 PF_NODISCARD enum pf_status pf_identity_load(const char *key_path, struct pf_identity *identity,
                                              struct pf_error *err);
+/* PF_CORRUPT also for keys that are no points of their curves. */
 PF_NODISCARD enum pf_status pf_public_identity_load(const char *pub_path,
                                                     struct pf_public_identity *identity,
                                                     struct pf_error *err);
 
-/* First 8 hex digits of BLAKE2b over both public keys, for people. */
+/* 1 to 63 characters of the alphabet above, not beginning with '.' or '-' (names become file names
+ * and options).  PF_INVALID. */
+PF_NODISCARD enum pf_status pf_name_check(const char *name, struct pf_error *err);
+
+/* First 16 hex digits of BLAKE2b over both public keys, for people. */
 void pf_identity_fingerprint(const struct pf_public_identity *self, char out[17]);
 
 #endif

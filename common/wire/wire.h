@@ -10,6 +10,9 @@
 #ifndef PF_COMMON_WIRE_WIRE_H
 #define PF_COMMON_WIRE_WIRE_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "common/base/buffer.h"
 #include "common/base/error.h"
 #include "common/wire/identity.h"
@@ -38,8 +41,8 @@ PF_NODISCARD enum pf_status pf_wire_server_receive(struct pf_wire_server *self, 
                                                    size_t *peer, struct pf_buffer *frame,
                                                    struct pf_error *err);
 
-/* Queues a frame for a peer.  PF_NOT_FOUND when it is not connected (known to be gone, or never
- * seen), PF_IO when its queue is full; nothing blocks. */
+/* Queues a frame for a peer, to its newest connection.  PF_NOT_FOUND when it is not connected
+ * (known to be gone, or never seen), PF_IO when its queue is full; nothing blocks. */
 PF_NODISCARD enum pf_status pf_wire_server_send(struct pf_wire_server *self, size_t peer,
                                                 const uint8_t *bytes, size_t length,
                                                 struct pf_error *err);
@@ -61,11 +64,18 @@ PF_NODISCARD enum pf_status pf_wire_client_create(const char *endpoint,
 void pf_wire_client_destroy(struct pf_wire_client *self);
 PF_DEFINE_CLEANUP(struct pf_wire_client, pf_wire_client_destroy)
 
+/* As the server's.  Also watches the connection: a client that does not receive does not notice
+ * that it was refused, and does not try again. */
 PF_NODISCARD enum pf_status pf_wire_client_receive(struct pf_wire_client *self, int timeout_ms,
                                                    struct pf_buffer *frame, struct pf_error *err);
+/* Queues a frame, connected or not.  PF_IO when the queue is full or the server has refused us. */
 PF_NODISCARD enum pf_status pf_wire_client_send(struct pf_wire_client *self, const uint8_t *bytes,
                                                 size_t length, struct pf_error *err);
 void pf_wire_client_wake(struct pf_wire_client *self);
+
+/* How often the connection has come up.  It changes when the server may have lost what was sent:
+ * say hello again then.  Brought up to date by receive. */
+uint64_t pf_wire_client_connections(const struct pf_wire_client *self);
 
 /* Why the connection is not up, for people: "connected", "connecting", or "refused by the server:
  * this key is not on its roster, or its own key is not the expected one". */
