@@ -223,9 +223,9 @@ int pf_cmd_combine(int argc, char **argv)
         {0},
     };
     static const struct argp_child children[] = {
-        {&pf_options_combine_argp, 0, "Combining:", 0},
-        {&pf_options_array_argp, 0, "Array to count tiles for:", 0},
-        {&pf_options_common_argp, 0, "Common:", 0},
+        {&pf_options_combine_argp, 0, "Combining:", 1},
+        {&pf_options_array_argp, 0, "Array to count tiles for:", 2},
+        {&pf_options_common_argp, 0, "Common:", 3},
         {0},
     };
     static const struct argp argp = {

@@ -108,4 +108,12 @@ PF_NODISCARD enum pf_status pf_model_combine(const struct pf_model *model,
 PF_NODISCARD enum pf_status pf_model_permute_rows(const struct pf_model *model,
                                                   struct pf_model **permuted, struct pf_error *err);
 
+/* The same with orders of the caller's: row r of layer l becomes what was row orders[l][r];
+ * orders[l] = NULL leaves the layer, which the classifier's must be.  [n_layers] pointers.
+ * PF_INVALID when an order is no permutation of the layer's rows. */
+PF_NODISCARD enum pf_status pf_model_reorder_rows(const struct pf_model *model,
+                                                  const uint32_t *const *orders,
+                                                  struct pf_model **reordered,
+                                                  struct pf_error *err);
+
 #endif

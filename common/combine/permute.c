@@ -36,30 +36,6 @@ static const uint32_t *inputs_of(const struct permutation *self, size_t l)
     return l == 0 ? image : self->layers[l - 1].outputs;
 }
 
-/* Fills order[in_channels] for the channels that enter the packed layer `next`. */
-static enum pf_status order_channels(const struct pf_layer *next, uint32_t *order,
-                                     struct pf_error *err)
-{
-    const struct pf_packing *packing = next->packing;
-    uint32_t n_channels = next->in_channels;
-    uint32_t per_channel = next->n_columns / n_channels;
-    /* A channel goes where the lowest of its columns' groups is; sorting by counting keeps the
-     * channels of one group as they were. */
-    size_t n_places = (size_t)packing->n_groups + 1; /* the last one: no group */
-    PF_CLEANUP(pf_freep) uint32_t *lowest = PF_ALLOC(n_channels, uint32_t);
-    PF_CLEANUP(pf_freep) uint32_t *start = PF_ALLOC(n_places + 1, uint32_t);
-    if (lowest == NULL || start == NULL) return pf_no_memory(err, "permuting rows");
-    for (uint32_t c = 0; c < n_channels; c++) {
-        lowest[c] = packing->n_groups;
-        for (uint32_t k = c * per_channel; k < (c + 1) * per_channel; k++)
-            lowest[c] = PF_MIN(lowest[c], packing->group_of_column[k]);
-        start[lowest[c] + 1]++;
-    }
-    for (size_t g = 0; g < n_places; g++) start[g + 1] += start[g];
-    for (uint32_t c = 0; c < n_channels; c++) order[start[lowest[c]]++] = c;
-    return PF_OK;
-}
-
 /* renamed[k] ← the new number of what was column k. */
 static void rename_columns(const struct pf_layer *layer, const uint32_t *inputs, uint32_t *renamed)
 {
@@ -87,19 +63,39 @@ static enum pf_status permute_packing(const struct pf_packing *from, struct renu
     return PF_OK;
 }
 
+/* mine->outputs ← order, or the rows as they are when order is NULL. */
+static enum pf_status take_order(const uint32_t *order, uint32_t n_rows, size_t l,
+                                 uint32_t *outputs, struct pf_error *err)
+{
+    PF_CLEANUP(pf_freep) bool *taken = PF_ALLOC(n_rows, bool);
+    if (taken == NULL) return pf_no_memory(err, "permuting rows");
+    for (uint32_t r = 0; r < n_rows; r++) {
+        uint32_t row = order != NULL ? order[r] : r;
+        if (row >= n_rows || taken[row])
+            return pf_fail(
+                err, PF_INVALID,
+                "the order of layer %zu is no permutation of its %u rows: place %u names "
+                "row %u",
+                l, n_rows, r, row);
+        taken[row] = true;
+        outputs[r] = row;
+    }
+    return PF_OK;
+}
+
 /* Layers are planned in ascending order: the columns follow from the rows of the layer before. */
-static enum pf_status plan_layer(const struct pf_model *model, size_t l, struct permutation *self,
-                                 struct pf_error *err)
+static enum pf_status plan_layer(const struct pf_model *model, size_t l, const uint32_t *order,
+                                 struct permutation *self, struct pf_error *err)
 {
     const struct pf_layer *layer = &model->layers[l];
+    if (order != NULL && layer->kind == PF_LAYER_LINEAR)
+        return pf_fail(err, PF_INVALID, "the rows of layer %zu are the classes and stay", l);
     struct renumbering *mine = &self->layers[l];
     mine->outputs = PF_ALLOC(layer->out_channels, uint32_t);
     mine->renamed = PF_ALLOC(layer->n_columns, uint32_t);
     if (mine->outputs == NULL || mine->renamed == NULL) return pf_no_memory(err, "permuting rows");
+    PF_TRY(take_order(order, layer->out_channels, l, mine->outputs, err));
     rename_columns(layer, inputs_of(self, l), mine->renamed);
-    for (uint32_t r = 0; r < layer->out_channels; r++) mine->outputs[r] = r;
-    if (l + 1 < model->n_layers && layer[1].packing != NULL)
-        PF_TRY(order_channels(&layer[1], mine->outputs, err));
     if (layer->packing != NULL) PF_TRY(permute_packing(layer->packing, mine, err));
     return PF_OK;
 }
@@ -142,13 +138,13 @@ static void permute_surroundings(struct pf_layer *to, const struct pf_layer *fro
     }
 }
 
-enum pf_status pf_model_permute_rows(const struct pf_model *model, struct pf_model **permuted,
-                                     struct pf_error *err)
+enum pf_status pf_model_reorder_rows(const struct pf_model *model, const uint32_t *const *orders,
+                                     struct pf_model **reordered, struct pf_error *err)
 {
     PF_CLEANUP(permutation_finish) struct permutation permutation = {0};
     const struct pf_packing *packings[PF_MAX_LAYERS] = {0};
     for (size_t l = 0; l < model->n_layers; l++) {
-        PF_TRY(plan_layer(model, l, &permutation, err));
+        PF_TRY(plan_layer(model, l, orders[l], &permutation, err));
         packings[l] = permutation.layers[l].packing;
     }
     struct pf_model *result = NULL;
@@ -161,6 +157,55 @@ enum pf_status pf_model_permute_rows(const struct pf_model *model, struct pf_mod
         permute_surroundings(&result->layers[l], &model->layers[l], layer->outputs,
                              inputs_of(&permutation, l));
     }
-    *permuted = result;
+    *reordered = result;
     return PF_OK;
+}
+
+/* ---- which order -------------------------------------------------------------------------- */
+
+/* Fills order[in_channels] for the channels that enter the packed layer `next`. */
+static enum pf_status order_channels(const struct pf_layer *next, uint32_t *order,
+                                     struct pf_error *err)
+{
+    const struct pf_packing *packing = next->packing;
+    uint32_t n_channels = next->in_channels;
+    uint32_t per_channel = next->n_columns / n_channels;
+    /* A channel goes where the lowest of its columns' groups is; sorting by counting keeps the
+     * channels of one group as they were. */
+    size_t n_places = (size_t)packing->n_groups + 1; /* the last one: no group */
+    PF_CLEANUP(pf_freep) uint32_t *lowest = PF_ALLOC(n_channels, uint32_t);
+    PF_CLEANUP(pf_freep) uint32_t *start = PF_ALLOC(n_places + 1, uint32_t);
+    if (lowest == NULL || start == NULL) return pf_no_memory(err, "permuting rows");
+    for (uint32_t c = 0; c < n_channels; c++) {
+        lowest[c] = packing->n_groups;
+        for (uint32_t k = c * per_channel; k < (c + 1) * per_channel; k++)
+            lowest[c] = PF_MIN(lowest[c], packing->group_of_column[k]);
+        start[lowest[c] + 1]++;
+    }
+    for (size_t g = 0; g < n_places; g++) start[g + 1] += start[g];
+    for (uint32_t c = 0; c < n_channels; c++) order[start[lowest[c]]++] = c;
+    return PF_OK;
+}
+
+struct orders {
+    uint32_t *items[PF_MAX_LAYERS]; /* NULL: as they are */
+};
+
+static void orders_finish(struct orders *self)
+{
+    for (size_t l = 0; l < PF_MAX_LAYERS; l++) pf_free(self->items[l]);
+}
+
+enum pf_status pf_model_permute_rows(const struct pf_model *model, struct pf_model **permuted,
+                                     struct pf_error *err)
+{
+    PF_CLEANUP(orders_finish) struct orders orders = {0};
+    for (size_t l = 0; l + 1 < model->n_layers; l++) {
+        const struct pf_layer *next = &model->layers[l + 1];
+        if (next->packing == NULL) continue;
+        orders.items[l] = PF_ALLOC(next->in_channels, uint32_t);
+        if (orders.items[l] == NULL) return pf_no_memory(err, "permuting rows");
+        PF_TRY(order_channels(next, orders.items[l], err));
+    }
+    return pf_model_reorder_rows(model, (const uint32_t *const *)orders.items, permuted, err);
 }

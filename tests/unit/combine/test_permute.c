@@ -245,6 +245,52 @@ static void a_dense_model_keeps_its_order(void **state)
     assert_memory_equal(model->input_std, permuted->input_std, sizeof model->input_std);
 }
 
+/* Any order of any convolution, the last one before the classifier included. */
+static void any_order_leaves_the_function(void **state)
+{
+    (void)state;
+    static const enum pf_layer_kind kinds[] = {PF_LAYER_SHIFT, PF_LAYER_CONV3X3};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(kinds); i++) {
+        for (int packed = 0; packed < 2; packed++) {
+            PF_CLEANUP(pf_model_destroyp)
+            struct pf_model *model =
+                packed ? combined_model(kinds[i], 1, 0.5) : random_model(kinds[i], 1);
+            uint32_t storage[6][12];
+            const uint32_t *orders[6] = {NULL};
+            struct pf_random random;
+            pf_random_init(&random, 1, "test orders", 0);
+            for (size_t l = 0; l < 5; l++) {
+                for (uint32_t r = 0; r < 12; r++) storage[l][r] = r;
+                pf_random_shuffle(&random, storage[l], model->layers[l].out_channels);
+                orders[l] = storage[l];
+            }
+            PF_CLEANUP(pf_model_destroyp) struct pf_model *reordered = NULL;
+            assert_int_equal(pf_model_reorder_rows(model, orders, &reordered, NULL), PF_OK);
+            assert_int_equal(pf_model_validate(reordered, NULL), PF_OK);
+            assert_true(reordered->layers[4].gamma[0] == model->layers[4].gamma[orders[4][0]]);
+            expect_same_function(model, reordered);
+        }
+    }
+}
+
+static void refuses_what_is_no_order(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = random_model(PF_LAYER_SHIFT, 1);
+    static const uint32_t twice[8] = {0, 1, 2, 3, 4, 5, 6, 6}, far[8] = {0, 1, 2, 3, 4, 5, 6, 8};
+    static const uint32_t classes[4] = {0, 1, 2, 3};
+    const uint32_t *orders[3][6] = {{NULL, twice}, {far}, {NULL, NULL, NULL, NULL, NULL, classes}};
+    static const char *const sentences[] = {"place 7 names row 6", "place 7 names row 8",
+                                            "are the classes"};
+    for (size_t i = 0; i < 3; i++) {
+        struct pf_model *reordered = NULL;
+        struct pf_error err = {0};
+        assert_int_equal(pf_model_reorder_rows(model, orders[i], &reordered, &err), PF_INVALID);
+        assert_null(reordered);
+        assert_non_null(strstr(err.text, sentences[i]));
+    }
+}
+
 static void combining_permutes_when_asked(void **state)
 {
     (void)state;
@@ -269,6 +315,8 @@ int main(void)
         cmocka_unit_test(conv3x3_channels_stand_by_their_first_group),
         cmocka_unit_test(permuting_twice_changes_nothing_more),
         cmocka_unit_test(a_dense_model_keeps_its_order),
+        cmocka_unit_test(any_order_leaves_the_function),
+        cmocka_unit_test(refuses_what_is_no_order),
         cmocka_unit_test(combining_permutes_when_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
