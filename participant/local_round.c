@@ -90,6 +90,7 @@ static bool begin_round(struct pf_participant_session *self, const struct pf_rou
     if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
     self->offer = *offer;
     self->offer.chunk_hashes = NULL;
+    self->welcome.n_rounds = offer->n_rounds; /* abandoned rounds use up numbers */
     self->deadline_ms = now_ms + (int64_t)offer->deadline_ms;
     self->fetch = fetch;
     self->last = (struct pf_participation){

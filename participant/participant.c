@@ -23,9 +23,11 @@ struct shell {
     struct pf_local_trainer *trainer;
     struct pf_ledger *ledger; /* NULL: none */
     struct pf_buffer frame;   /* reused for sending */
-    bool connected;
+    uint64_t connections;     /* seen so far */
     int64_t refused_since_ms; /* 0: not refused since the last connection */
     enum pf_status status;    /* why the shell itself stopped the session */
+    char shown[64];           /* the last progress */
+    size_t shown_done;
 };
 
 enum pf_status pf_participant_check_roster(const struct pf_roster *roster,
@@ -177,10 +179,10 @@ static void refused_for_good(struct shell *shell, const char *state)
 static void watch_connection(struct shell *shell, int64_t now_ms)
 {
     const char *state = pf_wire_client_state(shell->client);
-    bool connected = strcmp(state, "connected") == 0;
-    if (connected && !shell->connected) pf_participant_session_connected(shell->session, now_ms);
-    shell->connected = connected;
-    if (connected) {
+    uint64_t connections = pf_wire_client_connections(shell->client);
+    if (connections != shell->connections) pf_participant_session_connected(shell->session, now_ms);
+    shell->connections = connections;
+    if (strcmp(state, "connected") == 0) {
         shell->refused_since_ms = 0;
     } else if (strncmp(state, "refused", strlen("refused")) == 0) {
         if (shell->refused_since_ms == 0) shell->refused_since_ms = now_ms;
@@ -189,25 +191,35 @@ static void watch_connection(struct shell *shell, int64_t now_ms)
     drain(shell);
 }
 
+/* Only what is new: a line that repeats itself tells nothing. */
+static void show(struct shell *shell, const char *what, size_t done, size_t total,
+                 const char *detail)
+{
+    if (strcmp(what, shell->shown) == 0 && done == shell->shown_done) return;
+    snprintf(shell->shown, sizeof shell->shown, "%s", what);
+    shell->shown_done = done;
+    pf_progress_update(shell->config->progress, what, done, total, detail);
+}
+
 static void show_progress(struct shell *shell)
 {
     struct pf_participant_view view;
     char what[64];
-    size_t done = 0, total = 0;
+    size_t done = 0, total = 1;
     pf_participant_session_view(shell->session, &view);
-    if (view.phase == PF_PARTICIPANT_CONNECTING)
-        snprintf(what, sizeof what, "connecting");
-    else
-        snprintf(what, sizeof what, "round %u/%u · %s", view.round, view.n_rounds,
-                 pf_participant_phase_name(view.phase));
-    if (view.phase == PF_PARTICIPANT_TRAINING) {
-        if (!pf_local_trainer_steps(shell->trainer, &done, &total)) return;
-    } else if (view.phase == PF_PARTICIPANT_FETCHING) {
+    if (view.phase == PF_PARTICIPANT_CONNECTING) {
+        show(shell, "connecting", 0, 1, shell->config->endpoint);
+        return;
+    }
+    if (view.phase == PF_PARTICIPANT_FETCHING) {
         done = view.chunks_held;
         total = view.n_chunks;
+    } else if (view.phase == PF_PARTICIPANT_TRAINING) {
+        if (!pf_local_trainer_steps(shell->trainer, &done, &total)) total = 1;
     }
-    pf_progress_update(shell->config->progress, what, done, total,
-                       view.phase == PF_PARTICIPANT_CONNECTING ? shell->config->endpoint : "");
+    snprintf(what, sizeof what, "round %u/%u · %s", view.round, view.n_rounds,
+             pf_participant_phase_name(view.phase));
+    show(shell, what, done, total, "");
 }
 
 static void wake(void *client)
