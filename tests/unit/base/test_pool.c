@@ -7,10 +7,10 @@
 #include <cmocka.h>
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/pool.h"
 
@@ -72,26 +72,44 @@ static void a_pool_is_reused_many_times(void **state)
 }
 
 struct meeting {
-    atomic_int present;
-    atomic_bool all_met;
+    size_t n_guests;
+    pthread_t host; /* the thread that calls pf_pool_run */
+    atomic_size_t present;
+    atomic_bool all_met, given_up;
+    bool done[3]; /* plain memory: read after the run without any lock */
 };
 
-/* Ends only when all shards run at one time: each waits for the others. */
-static void meet_shard(void *context, size_t shard)
+static void pause_ms(long milliseconds)
 {
-    (void)shard;
-    struct meeting *self = context;
-    if (atomic_fetch_add(&self->present, 1) + 1 == 3) atomic_store(&self->all_met, true);
-    while (!atomic_load(&self->all_met)) sched_yield();
+    const struct timespec time = {.tv_nsec = milliseconds * 1000000};
+    nanosleep(&time, NULL);
 }
 
-static void shards_run_at_the_same_time(void **state)
+/* Each shard waits until all run at one time; threads other than the host's finish late. */
+static void meet_shard(void *context, size_t shard)
+{
+    struct meeting *self = context;
+    if (atomic_fetch_add(&self->present, 1) + 1 == self->n_guests)
+        atomic_store(&self->all_met, true);
+    for (int i = 0; !atomic_load(&self->all_met) && !atomic_load(&self->given_up); i++) {
+        pause_ms(1);
+        if (i == 10000) atomic_store(&self->given_up, true);
+    }
+    if (!pthread_equal(pthread_self(), self->host)) pause_ms(20);
+    self->done[shard] = true;
+}
+
+static void shards_run_at_one_time_and_all_are_waited_for(void **state)
 {
     (void)state;
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = create(3);
-    struct meeting meeting = {0};
-    pf_pool_run(pool, 3, meet_shard, &meeting);
-    assert_int_equal(atomic_load(&meeting.present), 3);
+    for (size_t run = 0; run < 4; run++) {
+        pause_ms(20); /* so that the threads lie asleep and must be woken */
+        struct meeting meeting = {.n_guests = 2 + run % 2, .host = pthread_self()};
+        pf_pool_run(pool, meeting.n_guests, meet_shard, &meeting);
+        for (size_t i = 0; i < meeting.n_guests; i++) assert_true(meeting.done[i]);
+        assert_false(atomic_load(&meeting.given_up));
+    }
 }
 
 static void pools_come_and_go(void **state)
@@ -119,7 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shard_runs_once),
         cmocka_unit_test(a_pool_is_reused_many_times),
-        cmocka_unit_test(shards_run_at_the_same_time),
+        cmocka_unit_test(shards_run_at_one_time_and_all_are_waited_for),
         cmocka_unit_test(pools_come_and_go),
         cmocka_unit_test(too_many_threads_are_refused),
     };

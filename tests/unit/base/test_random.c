@@ -69,6 +69,37 @@ static void the_numbers_of_a_seed_never_change(void **state)
     }
 }
 
+static void check_close(double value, double expected)
+{
+    if (!(fabs(value - expected) < 1e-12 * fabs(expected))) fail_msg("%.17g", value);
+}
+
+/* As above, every kind of draw from one stream in turn: each takes as many bytes as it always
+ * has. */
+static void every_kind_of_draw_never_changes(void **state)
+{
+    (void)state;
+    struct pf_random random;
+    pf_random_init(&random, 7, "mixed", 3);
+    assert_true(pf_random_u32(&random) == 3388565282u);
+    assert_true(pf_random_u64(&random) == 12127695378627567759u);
+    assert_int_equal(pf_random_below(&random, 10), 4);
+    assert_int_equal(pf_random_below(&random, 1000), 267);
+    assert_true(pf_random_below(&random, 3u << 30) == 2724284938u);
+    assert_true(pf_random_uniform(&random) == 0.2516749885305458);
+    check_close(pf_random_normal(&random), -0.6469730346894266);
+    check_close(pf_random_normal(&random), 0.6791316192321692);
+    check_close(pf_random_gamma(&random, 0.5), 0.5232833985666933);
+    check_close(pf_random_gamma(&random, 4.0), 5.251048429091804);
+    uint32_t items[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    const uint32_t shuffled[] = {3, 9, 2, 4, 1, 5, 0, 8, 7, 6};
+    pf_random_shuffle(&random, items, 10);
+    assert_memory_equal(items, shuffled, sizeof items);
+    uint64_t last = 0; /* 180 bytes are gone: the refill throws away four that are left over */
+    for (int i = 0; i < 100; i++) last = pf_random_u64(&random);
+    assert_true(last == 9113041239570057961u);
+}
+
 static void a_copied_stream_goes_on_alike(void **state)
 {
     (void)state;
@@ -248,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_numbers_of_a_seed_never_change),
+        cmocka_unit_test(every_kind_of_draw_never_changes),
         cmocka_unit_test(a_copied_stream_goes_on_alike),
         cmocka_unit_test(labels_and_indices_give_other_streams),
         cmocka_unit_test(every_byte_of_a_draw_is_even),

@@ -88,9 +88,29 @@ static void padding_beyond_the_image_gives_black(void **state)
     }
     /* Visible: 11 of 19 rows and 9 of 19 columns; so 1 − 99/361 = 72.6 % black. */
     assert_in_range(black, 1352, 1552);
-    augmentation.padding = UINT32_MAX; /* counts as PF_MAX_PADDING, does not overflow */
-    uint8_t out[IMAGE_BYTES];
-    pf_augment_image(out, dataset, 0, &augmentation, &random);
+}
+
+static void absurd_padding_counts_as_the_largest(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_dataset_destroyp) struct pf_dataset *dataset = probe(1);
+    static const uint32_t absurd[] = {PF_MAX_PADDING + 1, 1u << 31, UINT32_MAX};
+    for (size_t k = 0; k < PF_ARRAY_LENGTH(absurd); k++) {
+        struct pf_augmentation largest = {.padding = PF_MAX_PADDING},
+                               beyond = {.padding = absurd[k]};
+        struct pf_random random, again;
+        pf_random_init(&random, 7, "test", 0);
+        again = random;
+        int visible = 0;
+        for (int draw = 0; draw < 20000; draw++) {
+            uint8_t a[IMAGE_BYTES], b[IMAGE_BYTES], nothing[IMAGE_BYTES] = {0};
+            pf_augment_image(a, dataset, 0, &largest, &random);
+            pf_augment_image(b, dataset, 0, &beyond, &again);
+            assert_memory_equal(a, b, sizeof a);
+            visible += memcmp(a, nothing, sizeof a) != 0;
+        }
+        assert_true(visible > 0); /* 11 · 9 of 513 · 513 offsets: 7.5 expected */
+    }
 }
 
 static void nothing_asked_copies_and_draws_nothing(void **state)
@@ -136,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_offset_and_flip_occurs_and_is_exact),
         cmocka_unit_test(padding_beyond_the_image_gives_black),
+        cmocka_unit_test(absurd_padding_counts_as_the_largest),
         cmocka_unit_test(nothing_asked_copies_and_draws_nothing),
         cmocka_unit_test(a_batch_is_its_images_in_order),
     };

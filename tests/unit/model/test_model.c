@@ -397,7 +397,10 @@ static void packings_that_do_not_belong_are_refused(void **state)
         assert_non_null(strstr(err.text, wrong[i].because));
         assert_int_equal(pf_model_pack(dense, packings, &model, &err), PF_INVALID);
     }
-    const struct pf_packing *packings[7] = {NULL, NULL, packing};
+    PF_CLEANUP(pf_packing_destroyp) struct pf_packing *wide = striped(&dense->layers[4], 3);
+    const struct pf_packing *packings[7] = {NULL, NULL, packing, wide};
+    assert_int_equal(pf_model_create(&shift_network, packings, &model, &err), PF_INVALID);
+    assert_non_null(strstr(err.text, "layer 3 is 8 × 6 but its packing 8 × 8"));
     packing->alpha = 0;
     assert_int_equal(pf_model_create(&shift_network, packings, &model, &err), PF_INVALID);
     assert_non_null(strstr(err.text, "alpha = 0"));
@@ -485,6 +488,8 @@ static void every_broken_model_is_refused(void **state)
     model->layers[5].shift_y[3] = -2;
     assert_invalid(model, "layer 5 shifts channel 3");
     model->layers[5].shift_y[3] = -1, model->layers[5].shift_x[0] = INT8_MIN;
+    assert_invalid(model, "layer 5 shifts channel 0");
+    model->layers[5].shift_x[0] = 2;
     assert_invalid(model, "layer 5 shifts channel 0");
     model->layers[5].shift_x[0] = 1;
     model->layers[4].packing->column[0] = 77;
