@@ -34,6 +34,8 @@ struct pf_data_source {
 
 const char *pf_data_kind_name(enum pf_data_kind kind); /* "synthetic", "cifar10", "idx" */
 
+/* All black, all of class 0, for the caller to fill.  PF_INVALID outside 1 … PF_MAX_IMAGES images,
+ * the model's limits on channels and sides, 1 … 256 classes. */
 PF_NODISCARD enum pf_status pf_dataset_create(size_t n_images, uint32_t n_channels, uint32_t height,
                                               uint32_t width, uint32_t n_classes,
                                               struct pf_dataset **dataset, struct pf_error *err);
@@ -61,12 +63,14 @@ PF_NODISCARD enum pf_status pf_dataset_load_cifar10(const char *dir, enum pf_dat
 PF_NODISCARD enum pf_status pf_dataset_load_idx(const char *dir, enum pf_data_split split,
                                                 struct pf_dataset **dataset, struct pf_error *err);
 
-/* 32×32×3, ten classes, from the seed alone: train and test come from the same classes. */
+/* 32×32×3, ten classes, from the seed alone: train and test come from the same classes.  The first
+ * n images are the same however many are asked for. */
 PF_NODISCARD enum pf_status pf_dataset_synthetic(uint64_t seed, enum pf_data_split split,
                                                  size_t n_images, struct pf_dataset **dataset,
                                                  struct pf_error *err);
 
-/* A copy of the named images, in that order. */
+/* A copy of the named images, in that order.  PF_INVALID for a number that is not in the set, or
+ * for none at all. */
 PF_NODISCARD enum pf_status pf_dataset_subset(const struct pf_dataset *self,
                                               const uint32_t *indices, size_t n,
                                               struct pf_dataset **subset, struct pf_error *err);
