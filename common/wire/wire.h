@@ -42,7 +42,8 @@ PF_NODISCARD enum pf_status pf_wire_server_receive(struct pf_wire_server *self, 
                                                    struct pf_error *err);
 
 /* Queues a frame for a peer, to its newest connection.  PF_NOT_FOUND when it is not connected
- * (known to be gone, or never seen), PF_IO when its queue is full; nothing blocks. */
+ * (known to be gone, or never seen), PF_IO when its queue is full; nothing blocks.  That a peer has
+ * gone shows only after receive has taken everything it sent. */
 PF_NODISCARD enum pf_status pf_wire_server_send(struct pf_wire_server *self, size_t peer,
                                                 const uint8_t *bytes, size_t length,
                                                 struct pf_error *err);
