@@ -16,6 +16,8 @@
 #include "common/quant/scale.h"
 
 #define LEVELS_PER_UNIT (255.0 / 6.0)
+#define RECONCILING_SWEEPS 8u
+#define CORRELATION_SLACK 10.0 /* inputs that cancel each other may move more than their sum */
 
 /* Scratch of one layer: everything in levels, before rounding. */
 struct folded {
@@ -131,6 +133,35 @@ static void estimate_inputs(struct folded *self, const struct pf_model *model, s
     }
 }
 
+/* What the row's own batch norm has seen corrects what was assumed about its inputs: the mean of
+ * the row is Σ_k w_rk E x_k, met row by row (Kaczmarz 1937), and no input moves much more than the
+ * row that it drives.  This matters where a channel is all but dead. */
+static void reconcile_inputs(struct folded *self, const struct pf_layer *layer)
+{
+    size_t n_columns = layer->n_columns;
+    for (size_t i = 0; i < RECONCILING_SWEEPS * layer->out_channels; i++) {
+        size_t r = i % layer->out_channels;
+        const float *row = self->weights + r * n_columns;
+        double left = batch_norm_factor(layer, r) * (double)layer->mean[r] * LEVELS_PER_UNIT;
+        double norm = 0.0;
+        for (size_t k = 0; k < n_columns; k++) {
+            left -= (double)row[k] * self->mean[k];
+            norm += (double)row[k] * (double)row[k];
+        }
+        for (size_t k = 0; norm > 0.0 && k < n_columns; k++)
+            self->mean[k] = fmax(0.0, fmin(255.0, self->mean[k] + (double)row[k] * left / norm));
+    }
+    for (size_t r = 0; r < layer->out_channels; r++) {
+        const float *row = self->weights + r * n_columns;
+        double factor = batch_norm_factor(layer, r) * LEVELS_PER_UNIT;
+        double variance = factor * factor * (double)layer->variance[r];
+        for (size_t k = 0; k < n_columns; k++)
+            if (row[k] != 0.0f)
+                self->variance[k] = fmin(self->variance[k], CORRELATION_SLACK * variance /
+                                                                ((double)row[k] * (double)row[k]));
+    }
+}
+
 static void fold(struct folded *self, const struct pf_model *model, size_t l)
 {
     const struct pf_layer *layer = &model->layers[l];
@@ -144,6 +175,7 @@ static void fold(struct folded *self, const struct pf_model *model, size_t l)
         return;
     }
     fold_convolution(self, model, l);
+    if (l > 0) reconcile_inputs(self, layer);
     pf_quant_layer_statistics(layer, self->statistics);
     /* A row that looks stuck keeps a small say: the statistics are estimates. */
     for (size_t r = 0; r < layer->out_channels; r++)

@@ -140,6 +140,48 @@ static void test_rows_of_very_different_scale(void **state)
     pf_model_destroy(model);
 }
 
+static size_t best_of(const double *values, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (values[i] > values[best]) best = i;
+    return best;
+}
+
+/* With one weight a row, channels die.  This model has a row of variance 2e-5 whose folded weights
+ * need a scale of 1/2: saturating them is right, refusing the model or starving the rest is not. */
+static void test_a_nearly_dead_row_does_not_spoil_the_layer(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct pf_network net = random_model_network(PF_LAYER_SHIFT);
+    struct pf_model *model = random_model_create(&net, 8, 1);
+    struct pf_dataset *images = random_images(&net, N, 101);
+    float logits[N * 5];
+    float_infer(model, images->pixels, N, logits, false);
+    struct pf_quant_model *lowered = lower(model);
+    assert_true(lowered->layers[4].n_saturated > 0);
+    assert_true(lowered->layers[4].exponent >= 2);
+    size_t n_agreeing = 0;
+    for (size_t i = 0; i < N; i++) {
+        int32_t integers[5];
+        double a[5], b[5];
+        assert_int_equal(pf_quant_infer(lowered,
+                                        images->pixels + i * pf_dataset_image_bytes(images),
+                                        integers, NULL),
+                         PF_OK);
+        for (size_t c = 0; c < 5; c++) {
+            a[c] = integers[c];
+            b[c] = (double)logits[i * 5 + c];
+        }
+        n_agreeing += best_of(a, 5) == best_of(b, 5);
+    }
+    assert_true(n_agreeing >= 38);
+    pf_quant_destroy(lowered);
+    pf_dataset_destroy(images);
+    pf_model_destroy(model);
+}
+
 static void test_pruned_weights_stay_zero(void **state)
 {
     (void)state;
@@ -225,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_folded_values_by_hand),
         cmocka_unit_test(test_logits_stay_close_to_the_float_network),
         cmocka_unit_test(test_rows_of_very_different_scale),
+        cmocka_unit_test(test_a_nearly_dead_row_does_not_spoil_the_layer),
         cmocka_unit_test(test_pruned_weights_stay_zero),
         cmocka_unit_test(test_models_that_do_not_fit_are_refused_by_a_sentence),
         cmocka_unit_test(test_a_large_bias_limits_the_scale),
