@@ -169,10 +169,15 @@ static const char *find_authority(const struct pf_buffer *text)
     return found != NULL ? found + 1 : NULL;
 }
 
-/* Checks who signed text[0 … *content_length), and that it is what was signed. */
-static enum pf_status verify(const char *path, const struct pf_buffer *text,
-                             const struct pf_public_identity *authority, size_t *content_length,
-                             struct pf_error *err)
+/* What stands below the content. */
+struct seal {
+    size_t content_length;
+    uint8_t signer[32];
+    uint8_t signature[crypto_sign_BYTES];
+};
+
+static enum pf_status parse_seal(const char *path, const struct pf_buffer *text, struct seal *seal,
+                                 struct pf_error *err)
 {
     const char *begin = (const char *)text->bytes;
     size_t heading = strlen(HEADING "\n");
@@ -182,21 +187,32 @@ static enum pf_status verify(const char *path, const struct pf_buffer *text,
     if (split == NULL) return pf_fail(err, PF_CORRUPT, "%s: cut short: no signature", path);
     struct pf_key_text reader = {.path = path, .next = split, .end = begin + text->length};
     for (const char *p = begin; p < split; p++) reader.line += *p == '\n';
-    uint8_t signer[32], signature[crypto_sign_BYTES];
-    PF_TRY(pf_key_text_hex(&reader, "authority", signer, sizeof signer, err));
-    PF_TRY(pf_key_text_hex(&reader, "signature", signature, sizeof signature, err));
-    PF_TRY(pf_key_text_done(&reader, err));
-    if (memcmp(signer, authority->sign, sizeof signer) != 0) {
-        char actual[9], expected[9];
-        pf_text_hex(actual, signer, 4);
-        pf_text_hex(expected, authority->sign, 4);
-        return pf_fail(err, PF_REFUSED, "%s: signed by %s…, expected %s… (--authority)", path,
-                       actual, expected);
-    }
-    size_t length = (size_t)(split - begin);
-    if (crypto_sign_verify_detached(signature, text->bytes, length, authority->sign) != 0)
+    PF_TRY(pf_key_text_hex(&reader, "authority", seal->signer, sizeof seal->signer, err));
+    PF_TRY(pf_key_text_hex(&reader, "signature", seal->signature, sizeof seal->signature, err));
+    seal->content_length = (size_t)(split - begin);
+    return pf_key_text_done(&reader, err);
+}
+
+static enum pf_status check_signer(const char *path, const uint8_t signer[32],
+                                   const uint8_t expected[32], struct pf_error *err)
+{
+    if (memcmp(signer, expected, 32) == 0) return PF_OK;
+    char actual_hex[9], expected_hex[9];
+    pf_text_hex(actual_hex, signer, 4);
+    pf_text_hex(expected_hex, expected, 4);
+    return pf_fail(err, PF_REFUSED, "%s: signed by %s…, expected %s… (--authority)", path,
+                   actual_hex, expected_hex);
+}
+
+/* Checks who signed the text, and that it is what was signed.  authority NULL: anybody may. */
+static enum pf_status verify(const char *path, const struct pf_buffer *text,
+                             const uint8_t authority[32], struct seal *seal, struct pf_error *err)
+{
+    PF_TRY(parse_seal(path, text, seal, err));
+    if (authority != NULL) PF_TRY(check_signer(path, seal->signer, authority, err));
+    if (crypto_sign_verify_detached(seal->signature, text->bytes, seal->content_length,
+                                    seal->signer) != 0)
         return pf_fail(err, PF_CORRUPT, "%s: damaged, or changed after it was signed", path);
-    *content_length = length;
     return PF_OK;
 }
 
@@ -247,16 +263,31 @@ static enum pf_status parse_content(const char *path, const struct pf_buffer *co
     return PF_OK;
 }
 
-enum pf_status pf_roster_load(const char *path, const struct pf_public_identity *authority,
-                              struct pf_roster **roster, struct pf_error *err)
+static enum pf_status load(const char *path, const uint8_t authority[32], uint8_t signer[32],
+                           struct pf_roster **roster, struct pf_error *err)
 {
     if (sodium_init() < 0) return pf_fail(err, PF_IO, "libsodium cannot start");
     PF_CLEANUP(pf_buffer_finish) struct pf_buffer text = {0};
+    struct seal seal;
     PF_TRY(pf_file_read(path, MAX_ROSTER_BYTES, &text, err));
-    size_t content_length = 0;
-    PF_TRY(verify(path, &text, authority, &content_length, err));
-    text.length = content_length;
-    return parse_content(path, &text, roster, err);
+    PF_TRY(verify(path, &text, authority, &seal, err));
+    text.length = seal.content_length;
+    PF_TRY(parse_content(path, &text, roster, err));
+    memcpy(signer, seal.signer, sizeof seal.signer);
+    return PF_OK;
+}
+
+enum pf_status pf_roster_load(const char *path, const struct pf_public_identity *authority,
+                              struct pf_roster **roster, struct pf_error *err)
+{
+    uint8_t signer[32];
+    return load(path, authority->sign, signer, roster, err);
+}
+
+enum pf_status pf_roster_peek(const char *path, uint8_t signer[32], struct pf_roster **roster,
+                              struct pf_error *err)
+{
+    return load(path, NULL, signer, roster, err);
 }
 
 size_t pf_roster_find(const struct pf_roster *self, const uint8_t transport[32])

@@ -38,6 +38,11 @@ PF_NODISCARD enum pf_status pf_roster_load(const char *path,
                                            const struct pf_public_identity *authority,
                                            struct pf_roster **roster, struct pf_error *err);
 
+/* For showing a roster without a pinned key: who signed it by its own account.  The signature must
+ * be that signer's; whether to trust the signer is open.  Never let a party join by this. */
+PF_NODISCARD enum pf_status pf_roster_peek(const char *path, uint8_t signer[32],
+                                           struct pf_roster **roster, struct pf_error *err);
+
 /* Index of the member with this transport key, or SIZE_MAX. */
 size_t pf_roster_find(const struct pf_roster *self, const uint8_t transport[32]);
 

@@ -94,6 +94,10 @@ static void another_authority_is_refused_by_name(void **state)
              expected);
     assert_non_null(strstr(err.text, words));
     assert_null(loaded);
+    uint8_t signer[32];
+    assert_int_equal(pf_roster_peek(pf_scratch("r.pf"), signer, &loaded, &err), PF_OK);
+    assert_memory_equal(signer, authority.public.sign, 32);
+    pf_roster_destroy(loaded);
 }
 
 /* The coordinator writes itself a roster and claims that the authority signed it. */
@@ -108,6 +112,8 @@ static void a_forged_signature_is_refused(void **state)
     assert_int_equal(pf_roster_load(pf_scratch("r.pf"), &authority.public, &loaded, &err),
                      PF_CORRUPT);
     assert_non_null(strstr(err.text, "changed after it was signed"));
+    uint8_t signer[32];
+    assert_int_equal(pf_roster_peek(pf_scratch("r.pf"), signer, &loaded, &err), PF_CORRUPT);
     pf_roster_destroy(roster);
 }
 
