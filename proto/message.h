@@ -99,7 +99,7 @@ struct pf_hello {
 
 struct pf_welcome {
     uint32_t version;
-    struct pf_run_id run_id;
+    struct pf_run_id run_id; /* the message's own, which is what travels */
     uint32_t n_rounds;          /* planned */
     uint32_t alive_interval_ms; /* 100 … 600,000: send ALIVE at least so often */
     uint32_t aggregation;       /* enum pf_aggregation */

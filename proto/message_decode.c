@@ -162,7 +162,9 @@ static enum pf_status read_content(const Packfed__Envelope *from, struct pf_mess
 {
     switch (to->kind) {
     case PF_MESSAGE_HELLO: return read_hello(from->hello, &to->hello, err);
-    case PF_MESSAGE_WELCOME: return read_welcome(from->welcome, &to->welcome, err);
+    case PF_MESSAGE_WELCOME:
+        to->welcome.run_id = to->run_id; /* travels once, in the envelope */
+        return read_welcome(from->welcome, &to->welcome, err);
     case PF_MESSAGE_REFUSAL: return read_refusal(from->refusal, &to->refusal, err);
     case PF_MESSAGE_DECLINE: return read_refusal(from->decline, &to->refusal, err);
     case PF_MESSAGE_ROUND_OFFER: return read_offer(from->round_offer, &to->offer, err);
