@@ -1,0 +1,400 @@
+/* packfed federation: the whole job on one host. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/text.h"
+#include "coordinator/run_folder.h"
+#include "proto/model_file.h"
+#include "sim/federation/conclusion.h"
+#include "sim/federation/federation.h"
+
+#define COMMAND "federation"
+#define DEFAULT_PARTICIPANTS 4
+#define DEFAULT_CHECKED 64
+
+enum {
+    KEY_PARTICIPANTS = 0x2000,
+    KEY_OUT,
+    KEY_MODEL,
+    KEY_PRETRAIN_EPOCHS,
+    KEY_PRETRAIN_LEARNING_RATE,
+    KEY_MIN_COHORT,
+    KEY_QUORUM,
+    KEY_ROUND_TIMEOUT,
+    KEY_JOIN_TIMEOUT,
+    KEY_LIVENESS,
+    KEY_SERVER_OPTIMISER,
+    KEY_SERVER_LEARNING_RATE,
+    KEY_CHECK,
+    KEY_AGGREGATION,
+};
+
+struct federation_options {
+    struct pf_options_common common;
+    struct pf_options_data data;
+    struct pf_options_network network;
+    struct pf_options_train retrain;
+    struct pf_options_combine combine;
+    struct pf_options_partition partition;
+    struct pf_options_array array;
+    size_t participants;
+    const char *out;
+    const char *model;
+    double pretrain_epochs, pretrain_learning_rate;
+    size_t n_checked;
+    struct pf_coordinator_config coordinator;
+    struct pf_server_optimiser_options optimiser;
+    double server_learning_rate; /* 0: the optimiser's default */
+};
+
+static const struct argp_option own_options[] = {
+    {0, 0, 0, 0, "The run:", 1},
+    {"participants", KEY_PARTICIPANTS, "N", 0, "processes with private data (4)", 1},
+    {"out", KEY_OUT, "DIR", 0, "run folder, new or empty (run)", 1},
+    {"model", KEY_MODEL, "FILE", 0, "start from this dense model instead of pretraining", 1},
+    {"pretrain-epochs", KEY_PRETRAIN_EPOCHS, "X", 0,
+     "passes over the whole training set before combining (12)", 1},
+    {"pretrain-learning-rate", KEY_PRETRAIN_LEARNING_RATE, "X", 0, "its peak learning rate", 1},
+    {"check", KEY_CHECK, "N", 0,
+     "test images compared with the integer reference, logit by logit (64)", 1},
+    {0, 0, 0, 0, "Rounds:", 2},
+    {"aggregation", KEY_AGGREGATION, "KIND", 0,
+     "plain: the coordinator sees each update (the only kind in this version)", 2},
+    {"min-cohort", KEY_MIN_COHORT, "N", 0, "participants a round needs to start", 2},
+    {"quorum", KEY_QUORUM, "N", 0, "updates a round needs to count", 2},
+    {"join-timeout", KEY_JOIN_TIMEOUT, "S", 0, "longest wait for participants", 2},
+    {"round-timeout", KEY_ROUND_TIMEOUT, "S", 0, "longest round", 2},
+    {"liveness", KEY_LIVENESS, "S", 0, "silence after which a participant is dropped", 2},
+    {"server-optimiser", KEY_SERVER_OPTIMISER, "KIND", 0, "fedavg (default), fedavgm or fedadam",
+     2},
+    {"server-learning-rate", KEY_SERVER_LEARNING_RATE, "X", 0, "its learning rate", 2},
+    {0},
+};
+
+static const struct argp_child children[] = {
+    {&pf_options_data_argp, 0, "Data:", 3},
+    {&pf_options_partition_argp, 0, NULL, 3},
+    {&pf_options_network_argp, 0, "Network:", 4},
+    {&pf_options_combine_argp, 0, "Column combining and its stages:", 5},
+    {&pf_options_retrain_argp, 0, "Retraining at the participants:", 6},
+    {&pf_options_array_argp, 0, "Systolic array:", 7},
+    {&pf_options_common_argp, 0, "General:", 8},
+    {0},
+};
+
+static uint32_t milliseconds(struct argp_state *state, const char *option, const char *arg)
+{
+    struct pf_error err;
+    double seconds = 0;
+    if (pf_text_double(option, arg, 0.1, 604800, &seconds, &err) != PF_OK)
+        argp_error(state, "%s", err.text);
+    return (uint32_t)(seconds * 1000);
+}
+
+static uint64_t whole(struct argp_state *state, const char *option, const char *arg, uint64_t max)
+{
+    struct pf_error err;
+    uint64_t value = 1;
+    if (pf_text_u64(option, arg, 1, max, &value, &err) != PF_OK) argp_error(state, "%s", err.text);
+    return value;
+}
+
+static double positive(struct argp_state *state, const char *option, const char *arg)
+{
+    struct pf_error err;
+    double value = 0;
+    if (pf_text_double(option, arg, 1e-9, 1e5, &value, &err) != PF_OK)
+        argp_error(state, "%s", err.text);
+    return value;
+}
+
+static void choose_optimiser(struct argp_state *state, const char *arg,
+                             struct pf_server_optimiser_options *optimiser)
+{
+    for (enum pf_server_optimiser_kind kind = PF_FEDAVG; kind <= PF_FEDADAM; kind++) {
+        if (strcmp(arg, pf_server_optimiser_name(kind)) != 0) continue;
+        pf_server_optimiser_default(kind, optimiser);
+        return;
+    }
+    argp_error(state, "--server-optimiser: '%s' is none of fedavg, fedavgm, fedadam", arg);
+}
+
+static error_t parse_rounds(int key, char *arg, struct argp_state *state)
+{
+    struct federation_options *self = state->input;
+    struct pf_coordinator_config *rounds = &self->coordinator;
+    switch (key) {
+    case KEY_AGGREGATION:
+        if (strcmp(arg, "plain") != 0)
+            argp_error(state, "--aggregation: '%s' is not in this version; use plain", arg);
+        break;
+    case KEY_MIN_COHORT:
+        rounds->min_cohort = (uint32_t)whole(state, "--min-cohort", arg, PF_MAX_LOCAL_PARTICIPANTS);
+        break;
+    case KEY_QUORUM:
+        rounds->quorum = (uint32_t)whole(state, "--quorum", arg, PF_MAX_LOCAL_PARTICIPANTS);
+        break;
+    case KEY_JOIN_TIMEOUT:
+        rounds->join_timeout_ms = milliseconds(state, "--join-timeout", arg);
+        break;
+    case KEY_ROUND_TIMEOUT:
+        rounds->round_timeout_ms = milliseconds(state, "--round-timeout", arg);
+        break;
+    case KEY_LIVENESS: rounds->liveness_ms = milliseconds(state, "--liveness", arg); break;
+    case KEY_SERVER_OPTIMISER: choose_optimiser(state, arg, &self->optimiser); break;
+    case KEY_SERVER_LEARNING_RATE:
+        self->server_learning_rate = positive(state, "--server-learning-rate", arg);
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static void set_defaults(struct federation_options *self)
+{
+    struct pf_train_options train;
+    pf_train_options_default(&train);
+    self->participants = DEFAULT_PARTICIPANTS;
+    self->out = "run";
+    self->pretrain_epochs = 12;
+    self->pretrain_learning_rate = train.learning_rate;
+    self->n_checked = DEFAULT_CHECKED;
+    pf_coordinator_config_default(&self->coordinator);
+    self->optimiser = self->coordinator.optimiser;
+}
+
+static void set_child_inputs(struct federation_options *self, struct argp_state *state)
+{
+    void *inputs[] = {&self->data,    &self->partition, &self->network, &self->combine,
+                      &self->retrain, &self->array,     &self->common};
+    memcpy(state->child_inputs, inputs, sizeof inputs);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct federation_options *self = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        set_defaults(self);
+        set_child_inputs(self, state);
+        break;
+    case KEY_PARTICIPANTS:
+        self->participants = (size_t)whole(state, "--participants", arg, PF_MAX_LOCAL_PARTICIPANTS);
+        break;
+    case KEY_OUT: self->out = arg; break;
+    case KEY_MODEL: self->model = arg; break;
+    case KEY_PRETRAIN_EPOCHS:
+        self->pretrain_epochs = positive(state, "--pretrain-epochs", arg);
+        break;
+    case KEY_PRETRAIN_LEARNING_RATE:
+        self->pretrain_learning_rate = positive(state, "--pretrain-learning-rate", arg);
+        break;
+    case KEY_CHECK: self->n_checked = (size_t)whole(state, "--check", arg, 1000000); break;
+    case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option; --help lists them", arg); break;
+    default: return parse_rounds(key, arg, state);
+    }
+    return 0;
+}
+
+static const struct argp argp = {
+    .options = own_options,
+    .parser = parse,
+    .children = children,
+    .doc = "Run the whole job on this host: pretrain a dense model (or load one), combine its "
+           "columns, retrain at participants in their own processes, evaluate on the simulated "
+           "bit-serial array, and write a run folder.\vEvery option has a default: 'packfed "
+           "federation' alone takes a minute or two on two cores."};
+
+/* ---- the job ------------------------------------------------------------------------------ */
+
+/* What the steps hand on. */
+struct job {
+    struct federation_options options;
+    const struct pf_progress *progress;
+    struct pf_dataset *train, *test;
+    struct pf_model *dense;
+    double started;
+};
+
+static void job_finish(struct job *self)
+{
+    pf_dataset_destroy(self->train);
+    pf_dataset_destroy(self->test);
+    pf_model_destroy(self->dense);
+}
+
+static enum pf_status load_data(struct job *self, struct pf_error *err)
+{
+    struct pf_data_source *source = &self->options.data.source;
+    source->seed = self->options.common.seed;
+    PF_TRY(pf_dataset_load(source, PF_SPLIT_TEST, &self->test, err));
+    return pf_dataset_load(source, PF_SPLIT_TRAIN, &self->train, err);
+}
+
+static enum pf_status pretrain(struct job *self, struct pf_error *err)
+{
+    const struct federation_options *options = &self->options;
+    struct pf_network network = options->network.network;
+    network.in_channels = self->train->n_channels;
+    network.in_height = self->train->height;
+    network.in_width = self->train->width;
+    network.n_classes = self->train->n_classes;
+    PF_TRY(pf_model_create(&network, NULL, &self->dense, err));
+    pf_model_initialise(self->dense, options->common.seed);
+    pf_dataset_statistics(self->train, self->dense->input_mean, self->dense->input_std);
+    struct pf_train_options train = options->retrain.train;
+    train.epochs = options->pretrain_epochs;
+    train.learning_rate = options->pretrain_learning_rate;
+    train.seed = options->common.seed;
+    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
+    PF_TRY(pf_pool_create(options->common.threads, &pool, err));
+    return pf_train(self->dense, self->train, &train, pool, self->progress, err);
+}
+
+static enum pf_status prepare_model(struct job *self, struct pf_error *err)
+{
+    if (self->options.model == NULL) return pretrain(self, err);
+    PF_TRY(pf_model_load(self->options.model, &self->dense, err));
+    if (pf_model_is_packed(self->dense))
+        return pf_fail(err, PF_INVALID, "%s is combined already: give a dense model (--model)",
+                       self->options.model);
+    return PF_OK;
+}
+
+static struct pf_training_order training_order(const struct pf_train_options *train)
+{
+    return (struct pf_training_order){
+        .batch = train->batch,
+        .epochs = train->epochs,
+        .schedule = (uint32_t)train->schedule,
+        .learning_rate = train->learning_rate,
+        .momentum = train->momentum,
+        .nesterov = train->nesterov,
+        .weight_decay = train->weight_decay,
+        .l1 = train->l1,
+        .label_smoothing = train->label_smoothing,
+        .proximal = train->proximal,
+    };
+}
+
+static enum pf_status configure(struct job *self, struct pf_federation_config *config,
+                                struct pf_error *err)
+{
+    struct federation_options *options = &self->options;
+    *config = (struct pf_federation_config){
+        .program = "/proc/self/exe",
+        .n_participants = options->participants,
+        .source = options->data.source,
+        .partition = options->partition.partition,
+        .augmentation = options->retrain.train.augmentation.padding > 0,
+        .seed = options->common.seed,
+        .coordinator = options->coordinator,
+    };
+    if (config->partition.fraction <= 0)
+        config->partition.fraction = 1.0 / (double)options->participants;
+    if (config->partition.fraction * (double)options->participants > 1.0 + 1e-9)
+        return pf_fail(
+            err, PF_INVALID,
+            "%zu participants with a fraction of %g each are more than the whole training "
+            "set: give a smaller --fraction or fewer --participants",
+            options->participants, config->partition.fraction);
+    PF_TRY(pf_schedule_plan(&options->combine.schedule, &config->coordinator.schedule, err));
+    config->coordinator.run_folder = options->out;
+    config->coordinator.model = self->dense;
+    config->coordinator.test_set = self->test;
+    config->coordinator.order = training_order(&options->retrain.train);
+    config->coordinator.optimiser = options->optimiser;
+    if (options->server_learning_rate > 0)
+        config->coordinator.optimiser.learning_rate = options->server_learning_rate;
+    config->coordinator.n_threads = options->common.threads;
+    config->coordinator.seed = options->common.seed;
+    return PF_OK;
+}
+
+static enum pf_status conclude(const struct job *self, const struct pf_coordinator_result *result,
+                               struct pf_conclusion *conclusion, struct pf_error *err)
+{
+    struct pf_conclusion_config config = {
+        .run_folder = self->options.out,
+        .result = result,
+        .data = pf_data_kind_name(self->options.data.source.kind),
+        .seed = self->options.common.seed,
+        .n_participants = self->options.participants,
+        .array = self->options.array.array,
+        .test_set = self->test,
+        .n_checked = self->options.n_checked,
+        .n_threads = self->options.common.threads,
+        .seconds = pf_clock_seconds() - self->started,
+    };
+    return pf_conclude(&config, self->progress, conclusion, err);
+}
+
+static enum pf_status print_result(const struct job *self, const struct pf_conclusion *conclusion,
+                                   struct pf_error *err)
+{
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer text = {0};
+    if (self->options.common.json) {
+        PF_TRY(pf_summary_json(&conclusion->summary, &text, err));
+        printf("%.*s\n", (int)text.length, (const char *)text.bytes);
+        return PF_OK;
+    }
+    PF_TRY(pf_summary_table(&conclusion->summary, &text, err));
+    printf("%.*s\nrun folder: %s\n", (int)text.length, (const char *)text.bytes, self->options.out);
+    return PF_OK;
+}
+
+/* Everything that can be refused is refused before the long work. */
+static enum pf_status check_early(struct job *self, struct pf_error *err)
+{
+    struct federation_options *options = &self->options;
+    struct pf_schedule plan;
+    PF_TRY(pf_run_folder_check(options->out, err));
+    PF_TRY(pf_folder_create(options->out, err));
+    if (access(options->out, W_OK) != 0)
+        return pf_fail_errno(err, PF_IO, "%s: cannot write here (--out)", options->out);
+    PF_TRY(pf_array_validate(&options->array.array, err));
+    if (options->model == NULL) {
+        PF_TRY(pf_options_fit_alpha(&options->combine.schedule, options->network.network.n_blocks,
+                                    err));
+        PF_TRY(pf_schedule_plan(&options->combine.schedule, &plan, err));
+    }
+    return PF_OK;
+}
+
+static enum pf_status run(struct job *self, struct pf_error *err)
+{
+    PF_TRY(check_early(self, err));
+    PF_TRY(load_data(self, err));
+    PF_TRY(prepare_model(self, err));
+    PF_TRY(
+        pf_options_fit_alpha(&self->options.combine.schedule, self->dense->network.n_blocks, err));
+    struct pf_federation_config config;
+    PF_TRY(configure(self, &config, err));
+    PF_CLEANUP(pf_coordinator_result_finish) struct pf_coordinator_result result = {0};
+    PF_TRY(pf_federation_run(&config, self->progress, &result, err));
+    PF_CLEANUP(pf_freep) struct pf_conclusion *conclusion = PF_ALLOC(1, struct pf_conclusion);
+    if (conclusion == NULL) return pf_no_memory(err, "the summary");
+    PF_TRY(conclude(self, &result, conclusion, err));
+    return print_result(self, conclusion, err);
+}
+
+int pf_cmd_federation(int argc, char **argv)
+{
+    PF_CLEANUP(job_finish) struct job job = {.started = pf_clock_seconds()};
+    pf_cli_parse(&argp, argc, argv, &job.options);
+    pf_cli_log_to_stderr(job.options.common.quiet     ? PF_LOG_WARNING
+                         : job.options.common.verbose ? PF_LOG_DEBUG
+                                                      : PF_LOG_INFO);
+    job.progress = pf_cli_progress(job.options.common.quiet);
+    struct pf_error err = {0};
+    if (run(&job, &err) != PF_OK) return pf_cli_fail(COMMAND, &err);
+    return PF_EXIT_OK;
+}
