@@ -215,8 +215,9 @@ static bool in_run(const struct pf_participant_session *self, const struct pf_me
 }
 
 /* A run that this participant can never take part in ends it with the way out. */
-static bool check_welcome(struct pf_participant_session *self, const struct pf_welcome *welcome)
+static bool check_welcome(struct pf_participant_session *self, const struct pf_message *message)
 {
+    const struct pf_welcome *welcome = &message->welcome;
     struct pf_error err = {0};
     enum pf_reason reason = PF_REASON_NONE;
     if (welcome->version != PF_PROTOCOL_VERSION) {
@@ -233,7 +234,7 @@ static bool check_welcome(struct pf_participant_session *self, const struct pf_w
     }
     if (reason == PF_REASON_NONE) return true;
     pf_ps_refuse(self, reason, err.text);
-    pf_ps_decline(self, 0, reason, err.text)->run_id = welcome->run_id;
+    pf_ps_decline(self, 0, reason, err.text)->run_id = message->run_id;
     pf_ps_end(self, PF_PARTICIPANT_FAILED, "%s", err.text);
     return false;
 }
@@ -243,7 +244,7 @@ static bool on_welcome(struct pf_participant_session *self, const struct pf_mess
 {
     const struct pf_welcome *welcome = &message->welcome;
     if (self->joined) {
-        if (memcmp(&welcome->run_id, &self->welcome.run_id, sizeof welcome->run_id) != 0)
+        if (!in_run(self, message))
             return pf_ps_refuse(self, PF_REASON_WRONG_RUN, "a welcome to another run");
         if (!pf_network_equal(&welcome->network, &self->welcome.network) ||
             welcome->aggregation != self->welcome.aggregation)
@@ -251,10 +252,11 @@ static bool on_welcome(struct pf_participant_session *self, const struct pf_mess
         self->counters.repeated += !self->greeting;
         if (self->greeting) pf_ps_round_resume(self, now_ms);
     } else {
-        if (!check_welcome(self, welcome)) return false;
+        if (!check_welcome(self, message)) return false;
         self->joined = true;
         self->welcome = *welcome;
-        pf_ps_push(self, PF_PARTICIPANT_RECALL)->run_id = welcome->run_id;
+        self->welcome.run_id = message->run_id; /* the one that every message carries */
+        pf_ps_push(self, PF_PARTICIPANT_RECALL)->run_id = message->run_id;
         pf_ps_set_phase(self, PF_PARTICIPANT_IDLE);
     }
     self->welcome.n_rounds = welcome->n_rounds;
@@ -305,11 +307,16 @@ static bool on_refusal(struct pf_participant_session *self, const struct pf_mess
     return on_refused_entry(self, message, now_ms);
 }
 
+/* The coordinator's ALIVE names the round that waits for us: if that is news, its offer was lost,
+ * and HELLO brings it again. */
 static bool on_alive(struct pf_participant_session *self, const struct pf_message *message,
                      int64_t now_ms)
 {
-    (void)self, (void)message, (void)now_ms;
-    return true; /* that it came is all it says */
+    uint32_t round = message->alive.round;
+    if (self->phase == PF_PARTICIPANT_IDLE && !self->greeting && round > self->last.round &&
+        round > self->over_round)
+        greet(self, now_ms);
+    return true;
 }
 
 static bool on_finished(struct pf_participant_session *self, const struct pf_message *message,

@@ -156,7 +156,6 @@ struct pf_message welcome(const struct fixture *self)
 {
     struct pf_message made = message(self, PF_MESSAGE_WELCOME);
     made.welcome = (struct pf_welcome){.version = PF_PROTOCOL_VERSION,
-                                       .run_id = self->run_id,
                                        .n_rounds = 10,
                                        .alive_interval_ms = 2000,
                                        .aggregation = PF_AGGREGATION_PLAIN,

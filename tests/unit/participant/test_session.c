@@ -612,6 +612,31 @@ static void test_a_restarted_coordinator_is_greeted_again(void **state)
     assert_true(f.sent[0].hello.returning);
 }
 
+static void test_a_lost_offer_is_asked_for(void **state)
+{
+    (void)state;
+    to_idle(&f);
+    struct pf_message made = alive(&f);
+    assert_true(give(&f, &made));
+    tick(&f, 0);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_HELLO), 0);
+    made.alive.round = 1; /* it waits for our update of round 1 */
+    assert_true(give(&f, &made));
+    tick(&f, 0);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_HELLO), 1);
+    assert_true(f.sent[0].hello.returning);
+    made = welcome(&f);
+    assert_true(give(&f, &made));
+    to_uploading(&f, 1);
+    made = receipt(&f, 1);
+    assert_true(give(&f, &made));
+    made = alive(&f);
+    made.alive.round = 1; /* under way when the receipt was sent */
+    assert_true(give(&f, &made));
+    tick(&f, 0);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_HELLO), 0);
+}
+
 static void test_a_run_that_is_not_served_any_more_is_left_for_the_new_one(void **state)
 {
     (void)state;
@@ -642,7 +667,7 @@ static void test_what_is_refused_changes_nothing_in_any_phase(void **state)
         struct pf_message bad[16];
         size_t n = 0;
         bad[n++] = welcome(&f); /* to another run */
-        bad[0].welcome.run_id.bytes[3] ^= 1;
+        bad[0].run_id.bytes[3] ^= 1;
         bad[n] = welcome(&f); /* to this run, with another network */
         bad[n++].welcome.network.n_classes++;
         bad[n] = offer(&f, 3, &f.model); /* of another run */
@@ -759,6 +784,7 @@ int main(void)
         TEST(test_a_refused_greeting_ends_it_or_waits),
         TEST(test_another_version_or_aggregation_ends_it),
         TEST(test_a_restarted_coordinator_is_greeted_again),
+        TEST(test_a_lost_offer_is_asked_for),
         TEST(test_a_run_that_is_not_served_any_more_is_left_for_the_new_one),
         TEST(test_what_is_refused_changes_nothing_in_any_phase),
         TEST(test_stopping_declines_the_round),
