@@ -1,0 +1,221 @@
+/* The worker: combining, applying, evaluating; results in order; stopping in mid-work. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/jobs.h"
+#include "proto/model_file.h"
+
+struct bench {
+    struct pf_model *model;
+    struct pf_dataset *test_set;
+    struct pf_schedule schedule;
+    struct pf_jobs *jobs;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    size_t n_ready, n_taken;
+};
+
+static void ready(void *context)
+{
+    struct bench *bench = context;
+    pthread_mutex_lock(&bench->mutex);
+    bench->n_ready++;
+    pthread_cond_signal(&bench->changed);
+    pthread_mutex_unlock(&bench->mutex);
+}
+
+static struct pf_job_result *wait_result(struct bench *bench)
+{
+    pthread_mutex_lock(&bench->mutex);
+    while (bench->n_ready == bench->n_taken) pthread_cond_wait(&bench->changed, &bench->mutex);
+    bench->n_taken++;
+    pthread_mutex_unlock(&bench->mutex);
+    struct pf_job_result *result = pf_jobs_take(bench->jobs);
+    assert_non_null(result);
+    return result;
+}
+
+static int setup(void **state)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    const struct pf_network network = {.block_kind = PF_LAYER_SHIFT,
+                                       .n_blocks = 1,
+                                       .filters = {8},
+                                       .layers = {2},
+                                       .strides = {2},
+                                       .in_channels = 3,
+                                       .in_height = 32,
+                                       .in_width = 32,
+                                       .n_classes = 10};
+    pthread_mutex_init(&bench->mutex, NULL);
+    pthread_cond_init(&bench->changed, NULL);
+    if (pf_model_create(&network, NULL, &bench->model, NULL) != PF_OK) return 1;
+    pf_model_initialise(bench->model, 3);
+    if (pf_dataset_synthetic(1, PF_SPLIT_TEST, 50, &bench->test_set, NULL) != PF_OK) return 1;
+    bench->schedule.n_stages = 2;
+    for (size_t s = 0; s < 2; s++)
+        bench->schedule.stages[s] = (struct pf_stage){
+            .combine = {.alpha = {s == 0 ? 2 : 4}, .gamma = 1.75, .density = {s == 0 ? 0.6 : 0.3}},
+            .rounds = 1,
+            .schedule_end = 1};
+    struct pf_jobs_config config = {.model = bench->model,
+                                    .test_set = bench->test_set,
+                                    .schedule = &bench->schedule,
+                                    .n_threads = 1,
+                                    .ready = ready,
+                                    .context = bench};
+    pf_server_optimiser_default(PF_FEDAVGM, &config.optimiser);
+    *state = bench;
+    return pf_jobs_create(&config, &bench->jobs, NULL) == PF_OK ? 0 : 1;
+}
+
+static int teardown(void **state)
+{
+    struct bench *bench = *state;
+    pf_jobs_destroy(bench->jobs);
+    pf_dataset_destroy(bench->test_set);
+    pf_model_destroy(bench->model);
+    pthread_cond_destroy(&bench->changed);
+    pthread_mutex_destroy(&bench->mutex);
+    free(bench);
+    return 0;
+}
+
+static struct pf_model *decode(const struct pf_job_result *result)
+{
+    struct pf_model *model = NULL;
+    assert_int_equal(
+        pf_model_decode("served", result->bytes.bytes, result->bytes.length, &model, NULL), PF_OK);
+    return model;
+}
+
+static void test_baseline(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_baseline(bench->jobs, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *result = wait_result(bench);
+    assert_int_equal(result->kind, PF_JOB_BASELINE);
+    assert_int_equal(result->status, PF_OK);
+    assert_int_equal(result->nonzeros, pf_model_nonzeros(bench->model));
+    struct pf_evaluation expected;
+    struct pf_pool *pool = NULL;
+    assert_int_equal(pf_pool_create(1, &pool, NULL), PF_OK);
+    assert_int_equal(pf_evaluate(bench->model, bench->test_set, pool, NULL, &expected, NULL),
+                     PF_OK);
+    assert_true(fabs(result->accuracy_percent - expected.accuracy_percent) < 1e-9);
+    /* The figure for one step is that of the last stage's options on the model as given. */
+    struct pf_model *combined = NULL;
+    assert_int_equal(
+        pf_model_combine(bench->model, &bench->schedule.stages[1].combine, &combined, NULL, NULL),
+        PF_OK);
+    assert_int_equal(pf_evaluate(combined, bench->test_set, pool, NULL, &expected, NULL), PF_OK);
+    assert_true(fabs(result->accuracy_one_shot - expected.accuracy_percent) < 1e-9);
+    pf_model_destroy(combined);
+    pf_pool_destroy(pool);
+}
+
+static void test_combine_and_apply(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_baseline(bench->jobs, NULL), PF_OK);
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    pf_job_result_destroy(wait_result(bench));
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *combined = wait_result(bench);
+    assert_int_equal(combined->kind, PF_JOB_COMBINE); /* in the order asked for */
+    assert_int_equal(combined->status, PF_OK);
+    assert_true(combined->nonzeros < pf_model_nonzeros(bench->model));
+    assert_true(combined->report.n_layers > 0);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *before = decode(combined);
+    assert_true(pf_model_is_packed(before));
+    assert_int_equal(combined->served.n_parameters, before->n_parameters);
+    struct pf_hash hash = pf_hash_bytes(combined->bytes.bytes, combined->bytes.length);
+    assert_true(pf_hash_equal(&hash, &combined->served.hash));
+    assert_int_equal(combined->served.n_chunks, 1);
+    assert_true(pf_hash_equal(&hash, &combined->served.chunk_hashes[0]));
+
+    size_t n = before->n_parameters;
+    float *delta = calloc(n, sizeof *delta);
+    for (size_t i = 0; i < n; i++) delta[i] = 0.25f;
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer update = {0};
+    struct pf_sum *sum = NULL;
+    assert_int_equal(pf_update_encode(PF_AGGREGATION_PLAIN, delta, n, 5, &update, NULL), PF_OK);
+    assert_int_equal(pf_sum_create(PF_AGGREGATION_PLAIN, n, &sum, NULL), PF_OK);
+    assert_int_equal(pf_sum_add(sum, update.bytes, update.length, NULL), PF_OK);
+    free(delta);
+    assert_int_equal(pf_jobs_apply(bench->jobs, 1, &sum, NULL), PF_OK);
+    assert_null(sum);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *applied = wait_result(bench);
+    assert_int_equal(applied->status, PF_OK);
+    assert_int_equal(applied->number, 1);
+    assert_int_equal(applied->optimiser.length, before->n_trained * sizeof(float));
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *after = decode(applied);
+    for (size_t i = 0; i < n; i++)
+        assert_true(fabsf(after->parameters[i] - before->parameters[i] - 0.25f) < 1e-5f);
+}
+
+static void test_apply_of_nothing_fails_with_a_sentence(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *combined = wait_result(bench);
+    struct pf_sum *sum = NULL;
+    assert_int_equal(pf_sum_create(PF_AGGREGATION_PLAIN, combined->served.n_parameters, &sum, NULL),
+                     PF_OK);
+    assert_int_equal(pf_jobs_apply(bench->jobs, 1, &sum, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *result = wait_result(bench);
+    assert_int_equal(result->status, PF_INVALID);
+    assert_true(strlen(result->error.text) > 0);
+}
+
+static void test_destroyed_with_work_left(void **state)
+{
+    struct bench *bench = *state;
+    struct pf_sum *sum = NULL;
+    assert_int_equal(pf_sum_create(PF_AGGREGATION_PLAIN, 10, &sum, NULL), PF_OK);
+    assert_int_equal(pf_jobs_baseline(bench->jobs, NULL), PF_OK);
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    pf_sum_destroy(sum);
+    /* The teardown destroys; a leak or a hang fails the test. */
+}
+
+static void test_chunks_of_a_model(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    uint8_t *block = calloc(1, 2 * PF_CHUNK_BYTES + 1);
+    block[PF_CHUNK_BYTES] = 1;
+    assert_int_equal(pf_buffer_append(&bytes, block, 2 * PF_CHUNK_BYTES + 1, NULL), PF_OK);
+    struct pf_served_model model;
+    assert_int_equal(pf_served_model_describe(&bytes, 7, &model, NULL), PF_OK);
+    assert_int_equal(model.n_chunks, 3);
+    assert_int_equal(model.n_bytes, 2 * PF_CHUNK_BYTES + 1);
+    struct pf_hash last = pf_hash_bytes(block, 1);
+    assert_true(pf_hash_equal(&model.chunk_hashes[2], &last));
+    assert_false(pf_hash_equal(&model.chunk_hashes[0], &model.chunk_hashes[1]));
+    pf_served_model_finish(&model);
+    bytes.length = 0;
+    assert_int_equal(pf_served_model_describe(&bytes, 7, &model, NULL), PF_INVALID);
+    free(block);
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_baseline),
+        TEST(test_combine_and_apply),
+        TEST(test_apply_of_nothing_fails_with_a_sentence),
+        TEST(test_destroyed_with_work_left),
+        cmocka_unit_test(test_chunks_of_a_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
