@@ -106,6 +106,18 @@ static void assert_welcomes_equal(const struct pf_welcome *a, const struct pf_we
     assert_true(pf_network_equal(&a->network, &b->network));
 }
 
+/* The run that a WELCOME names is that of its envelope. */
+static void welcome_names_its_run(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_message_finish) struct pf_message message = {0}, copy = {0};
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    pf_sample_message(PF_MESSAGE_WELCOME, &message);
+    assert_int_equal(pf_message_encode(&message, &bytes, NULL), PF_OK);
+    assert_int_equal(pf_message_decode(bytes.bytes, bytes.length, &copy, NULL), PF_OK);
+    assert_memory_equal(&copy.welcome.run_id, &message.run_id, sizeof message.run_id);
+}
+
 static void assert_content_equal(const struct pf_message *a, const struct pf_message *b)
 {
     SAME(kind);
@@ -560,6 +572,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_round_trips),
+        cmocka_unit_test(welcome_names_its_run),
         cmocka_unit_test(optional_fields_may_be_absent),
         cmocka_unit_test(largest_messages_fit_a_frame),
         cmocka_unit_test(every_broken_limit_is_refused),
