@@ -11,8 +11,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "sim/array/evaluate.h"
-#include "sim/array/network.h"
+#include "sim/array/classify.h"
 #include "tests/unit/quant/random_model.h"
 
 static struct pf_array_report report; /* too large for a stack */
@@ -233,6 +232,32 @@ static void test_accuracy_counts_the_labels_the_reference_predicts(void **state)
     pf_model_destroy(model);
 }
 
+/* One weight off by one in the functional engine alone: the reference must notice. */
+static void test_an_engine_that_differs_is_not_bit_exact(void **state)
+{
+    (void)state;
+    struct pf_network network = random_model_network(PF_LAYER_SHIFT);
+    struct pf_model *model = random_model_create(&network, 4, 9);
+    struct pf_dataset *images = random_images(&network, 12, 77);
+    struct pf_quant_model *lowered = NULL;
+    struct pf_array_network *on_array = NULL;
+    struct pf_pool *pool = create_pool(2);
+    assert_int_equal(pf_quant_lower(model, &lowered, NULL), PF_OK);
+    assert_int_equal(pf_array_network_create(lowered, &on_array, NULL), PF_OK);
+    struct pf_array_functional *classifier = on_array->layers[on_array->lowered->n_layers - 1];
+    for (int wrong = 0; wrong < 2; wrong++) {
+        report = (struct pf_array_report){0};
+        assert_int_equal(pf_array_classify(on_array, images, 12, pool, NULL, &report, NULL), PF_OK);
+        assert_int_equal(report.bit_exact, wrong == 0);
+        classifier->weights[0] ^= 1u;
+    }
+    pf_pool_destroy(pool);
+    pf_array_network_destroy(on_array);
+    pf_quant_destroy(lowered);
+    pf_dataset_destroy(images);
+    pf_model_destroy(model);
+}
+
 static void test_double_buffering_saves_cycles(void **state)
 {
     (void)state;
@@ -328,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_counts_of_both_layouts_by_hand),
         cmocka_unit_test(test_energy_of_the_counted_events),
         cmocka_unit_test(test_accuracy_counts_the_labels_the_reference_predicts),
+        cmocka_unit_test(test_an_engine_that_differs_is_not_bit_exact),
         cmocka_unit_test(test_double_buffering_saves_cycles),
         cmocka_unit_test(test_what_does_not_fit_is_refused_by_a_sentence),
         cmocka_unit_test(test_a_stop_request_interrupts),
