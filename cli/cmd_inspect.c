@@ -14,6 +14,7 @@
 #include "common/base/text.h"
 #include "common/wire/roster.h"
 #include "proto/model_file.h"
+#include "proto/printable.h"
 
 enum { KEY_JSON = 0x1000 };
 
@@ -109,6 +110,14 @@ static enum pf_status describe_pub(const char *path, json_t **result, struct pf_
     return PF_OK;
 }
 
+/* The keys themselves: packfed roster show --json. */
+static json_t *describe_member(const struct pf_public_identity *identity)
+{
+    char fingerprint[17];
+    pf_identity_fingerprint(identity, fingerprint);
+    return json_pack("{s:s,s:s}", "fingerprint", fingerprint, "name", identity->name);
+}
+
 static enum pf_status describe_roster(const char *path, json_t **result, struct pf_error *err)
 {
     PF_CLEANUP(pf_roster_destroyp) struct pf_roster *roster = NULL;
@@ -116,7 +125,7 @@ static enum pf_status describe_roster(const char *path, json_t **result, struct 
     PF_TRY(pf_roster_peek(path, signer, &roster, err));
     json_t *members = json_array();
     for (size_t i = 0; i < roster->n_members; i++)
-        json_array_append_new(members, describe_public(&roster->members[i]));
+        json_array_append_new(members, describe_member(&roster->members[i]));
     *result = json_pack("{s:s,s:s,s:s,s:I,s:o,s:o,s:s,s:o,s:o}", "type", "roster", "file", path,
                         "federation", roster->federation, "serial", (json_int_t)roster->serial,
                         "hash", json_hex(roster->hash, sizeof roster->hash), "signed_by",
@@ -287,7 +296,8 @@ static const char *plain(const json_t *value, char *out, size_t size)
 {
     char digits[32];
     if (json_is_string(value))
-        snprintf(out, size, "%s", json_string_value(value));
+        pf_printable(out, size, (const uint8_t *)json_string_value(value),
+                     json_string_length(value));
     else if (json_is_integer(value) && json_integer_value(value) >= 0)
         snprintf(out, size, "%s", pf_text_thousands(digits, (uint64_t)json_integer_value(value)));
     else if (json_is_number(value))
@@ -307,42 +317,54 @@ static int width_of(const char *text)
     return width;
 }
 
-static void print_padded(const char *text, int width)
+/* Words to the left, numbers to the right. */
+static void print_padded(const char *text, int width, bool left)
 {
-    int missing = width - width_of(text);
-    printf("  %*s%s", missing > 0 ? missing : 0, "", text);
+    int missing = PF_MAX(width - width_of(text), 0);
+    printf("  %*s%s%*s", left ? 0 : missing, "", text, left ? missing : 0, "");
 }
 
+/* Widens widths[*n_columns] to what the row holds. */
+static void measure_row(const json_t *row, int *widths, size_t *n_columns)
+{
+    const char *key;
+    json_t *value;
+    char text[512];
+    size_t c = 0;
+    json_object_foreach((json_t *)row, key, value)
+    {
+        int width = PF_MAX(width_of(key), width_of(plain(value, text, sizeof text)));
+        if (c == MAX_TABLE_COLUMNS) break;
+        if (c == *n_columns) widths[(*n_columns)++] = 0;
+        widths[c] = PF_MAX(widths[c], width);
+        c++;
+    }
+}
+
+static void print_row(const json_t *row, const int *widths, size_t n_columns, bool heading)
+{
+    const char *key;
+    json_t *value;
+    char text[512];
+    size_t c = 0;
+    json_object_foreach((json_t *)row, key, value)
+    {
+        if (c == n_columns) break;
+        const char *cell = heading ? key : plain(value, text, sizeof text);
+        print_padded(cell, widths[c++], json_is_string(value));
+    }
+    putchar('\n');
+}
+
+/* All rows have the same members. */
 static void print_table(const json_t *rows)
 {
     int widths[MAX_TABLE_COLUMNS];
     size_t n_columns = 0, i;
-    const char *key;
-    json_t *row, *value;
-    char text[512];
-    json_object_foreach(json_array_get(rows, 0), key, value) if (n_columns < MAX_TABLE_COLUMNS)
-        widths[n_columns++] = width_of(key);
-    json_array_foreach(rows, i, row)
-    {
-        size_t c = 0;
-        json_object_foreach(row, key, value)
-        {
-            int width = width_of(plain(value, text, sizeof text));
-            if (c < n_columns && width > widths[c]) widths[c] = width;
-            c++;
-        }
-    }
-    size_t c = 0;
-    json_object_foreach(json_array_get(rows, 0), key, value) if (c < n_columns)
-        print_padded(key, widths[c++]);
-    putchar('\n');
-    json_array_foreach(rows, i, row)
-    {
-        c = 0;
-        json_object_foreach(row, key, value) if (c < n_columns)
-            print_padded(plain(value, text, sizeof text), widths[c++]);
-        putchar('\n');
-    }
+    json_t *row;
+    json_array_foreach(rows, i, row) measure_row(row, widths, &n_columns);
+    print_row(json_array_get(rows, 0), widths, n_columns, true);
+    json_array_foreach(rows, i, row) print_row(row, widths, n_columns, false);
 }
 
 static bool is_list_of_objects(const json_t *value)
@@ -364,17 +386,18 @@ static void print_object(const json_t *object, int depth)
 {
     const char *key;
     json_t *value;
-    char text[512];
+    char text[512], name[64];
     json_object_foreach((json_t *)object, key, value)
     {
+        pf_printable(name, sizeof name, (const uint8_t *)key, strlen(key));
         if (is_list_of_objects(value)) {
-            printf("\n%*s%s\n", 2 * depth, "", key);
+            printf("\n%*s%s\n", 2 * depth, "", name);
             print_table(value);
         } else if (json_is_object(value)) {
-            printf("%*s%s\n", 2 * depth, "", key);
+            printf("%*s%s\n", 2 * depth, "", name);
             print_object(value, depth + 1);
         } else {
-            printf("%*s%-*s ", 2 * depth, "", 26 - 2 * depth, key);
+            printf("%*s%-*s ", 2 * depth, "", PF_MAX(26 - 2 * depth, 1), name);
             if (json_is_array(value))
                 print_list(value);
             else
