@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -76,10 +77,19 @@ static void test_order_does_not_matter_bit_for_bit(void **state)
     pf_random_init(&random, 2, "test aggregate", 0);
     struct pf_buffer updates[UPDATES] = {0};
     uint32_t order[UPDATES];
+    /* Large updates come in pairs that cancel; only the last, small one is left.  A sum of floats
+     * or doubles would show the order in which the large ones rounded. */
+    float delta[N];
+    double weight = 0;
     for (uint32_t u = 0; u < UPDATES; u++) {
-        float delta[N];
-        draw(&random, delta);
-        encode(delta, N, 0.1 + pf_random_uniform(&random) * 1e6, &updates[u]);
+        bool second = u % 2 == 1, last = u == UPDATES - 1;
+        if (!second) draw(&random, delta);
+        if (!second) weight = 0.1 + pf_random_uniform(&random) * 1e4;
+        for (size_t i = 0; i < N; i++) {
+            if (second) delta[i] = -delta[i];
+            if (!second) delta[i] *= last ? 1e-3f : 1e4f;
+        }
+        encode(delta, N, weight, &updates[u]);
         order[u] = u;
     }
     float first[N];
