@@ -413,6 +413,7 @@ static void test_nobody_comes(void **state)
 
 static enum pf_status run_now(struct site *site)
 {
+    pf_coordinator_result_finish(&site->result);
     return pf_coordinator_run(&site->config, NULL, &site->result, &site->err);
 }
 
