@@ -1,7 +1,6 @@
 #include "coordinator/store.h"
 
 #include <assert.h>
-#include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -180,12 +179,10 @@ static void bind_i64(sqlite3_stmt *statement, int index, int64_t value)
     (void)sqlite3_bind_int64(statement, index, value);
 }
 
+/* SQLite makes NaN a NULL. */
 static void bind_real(sqlite3_stmt *statement, int index, double value)
 {
-    if (isnan(value))
-        (void)sqlite3_bind_null(statement, index);
-    else
-        (void)sqlite3_bind_double(statement, index, value);
+    (void)sqlite3_bind_double(statement, index, value);
 }
 
 /* Runs a statement that gives no row, and clears it for the next use. */

@@ -298,9 +298,14 @@ static void test_restarted_member_joins_the_next_round(void **state)
     fx_chunk(fx, DAVE, 1, 0, 1);
     fx_hello(fx, DAVE);
     assert_non_null(strstr(fx->asked.events, "round 1: dave dropped: restarted"));
+    /* To say that it trains is to have taken up the offer, too. */
+    fx_alive(fx, CAROL, 1);
+    fx_hello(fx, CAROL);
+    assert_non_null(strstr(fx->asked.events, "round 1: carol dropped: restarted"));
     assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_WELCOME], 2);
     assert_null(fx->session->members[DAVE].update);
-    for (size_t i = 0; i < 3; i++) fx_update(fx, i, 1, 1);
+    fx_update(fx, ALICE, 1, 1);
+    fx_update(fx, BOB, 1, 1);
     fx_job_done(fx, 60);
     assert_int_equal(fx->asked.offer[DAVE].round, 2);
     assert_int_equal(fx->asked.offer[DAVE].cohort, 4);

@@ -219,6 +219,7 @@ static void test_trickling_update_ends(void **state)
         fx_chunk(fx, DAVE, 1, (uint32_t)i % 2, 1);
     }
     assert_int_equal(fx->asked.n_apply, 0);
+    assert_true(pf_coordinator_session_wake_ms(fx->session) == fx->now + 1000); /* the deadline */
     fx_tick(fx, 1000);
     assert_int_equal(fx->asked.n_apply, 1);
     assert_int_equal(pf_sum_count(fx->asked.sum), 3);
@@ -289,6 +290,16 @@ static void test_refused_mean_abandons_the_round(void **state)
     assert_false(fx->asked.record.completed);
     assert_int_equal(fx->asked.offer[ALICE].round, 2);
     assert_int_equal(fx->session->completed, 0);
+}
+
+static void test_failed_apply_ends_the_run(void **state)
+{
+    struct fixture *fx = *state;
+    fx_start(fx);
+    for (size_t i = 0; i < N_MEMBERS; i++) fx_update(fx, i, 1, 1);
+    fx_job_failed(fx, PF_NO_MEMORY, "no memory for the mean update");
+    assert_int_equal(fx->session->phase, PF_COORDINATOR_FAILED);
+    assert_string_equal(fx->asked.sentence, "no memory for the mean update");
 }
 
 static void test_stop_in_every_phase(void **state)
@@ -392,6 +403,7 @@ int main(void)
         TEST(test_completed_round_forgives),
         TEST(test_combining_fails),
         TEST(test_refused_mean_abandons_the_round),
+        TEST(test_failed_apply_ends_the_run),
         TEST(test_stop_in_every_phase),
         TEST(test_description),
         TEST(test_bad_configurations),
