@@ -42,7 +42,8 @@
 #define PF_MAX_ORDER_BATCH 4096u
 #define PF_MAX_ORDER_EPOCHS 1000.0
 #define PF_MAX_ORDER_SCHEDULE 2u /* the last of enum pf_schedule_kind */
-#define PF_MAX_ORDER_RATE 1000.0 /* of learning rate, weight decay, l1 and proximal term */
+#define PF_MAX_ORDER_RATE 1000.0 /* of learning rate and proximal term */
+#define PF_MAX_ORDER_DECAY 1.0   /* of weight decay and l1 */
 #define PF_HASH_BYTES 32u
 #define PF_RUN_ID_BYTES 16u
 
@@ -99,7 +100,7 @@ struct pf_hello {
 
 struct pf_welcome {
     uint32_t version;
-    struct pf_run_id run_id; /* the message's own, which is what travels */
+    struct pf_run_id run_id;    /* the message's own, which is what travels */
     uint32_t n_rounds;          /* planned */
     uint32_t alive_interval_ms; /* 100 … 600,000: send ALIVE at least so often */
     uint32_t aggregation;       /* enum pf_aggregation */

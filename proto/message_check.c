@@ -76,8 +76,8 @@ static enum pf_status check_order(const struct check *check, const struct pf_tra
     PF_TRY(number(check, "order.schedule_begin", self->schedule_begin, 0.0, 1.0));
     PF_TRY(number(check, "order.schedule_end", self->schedule_end, self->schedule_begin, 1.0));
     PF_TRY(fraction(check, "order.momentum", self->momentum));
-    PF_TRY(number(check, "order.weight_decay", self->weight_decay, 0.0, PF_MAX_ORDER_RATE));
-    PF_TRY(number(check, "order.l1", self->l1, 0.0, PF_MAX_ORDER_RATE));
+    PF_TRY(number(check, "order.weight_decay", self->weight_decay, 0.0, PF_MAX_ORDER_DECAY));
+    PF_TRY(number(check, "order.l1", self->l1, 0.0, PF_MAX_ORDER_DECAY));
     PF_TRY(fraction(check, "order.label_smoothing", self->label_smoothing));
     return number(check, "order.proximal", self->proximal, 0.0, PF_MAX_ORDER_RATE);
 }

@@ -485,10 +485,9 @@ static void text_of_a_peer_cannot_reach_the_terminal(void **state)
     } cases[] = {
         {"plain – ž 模型 🙂", "plain – ž 模型 🙂"},
         {"\x1b[2J\r\n\t\x7f", "?[2J????"},
-        {"a\xc2\x9bm", "a?m"}, /* C1: CSI in one character */
-        {"a\xe2\x80\xae"
-         "b",
-         "a?b"},                                /* right-to-left override */
+        {"a\xc2\x9bm", "a?m"},                  /* C1: CSI in one character */
+        {"a\xe2\x80\xae, b", "a?, b"},          /* right-to-left override */
+        {"a\xd8\x9c, b", "a?, b"},              /* Arabic letter mark */
         {"\xff\xc0\xaf\xed\xa0\x80", "??????"}, /* no UTF-8, overlong, surrogate */
         {"\xf4\x90\x80\x80", "????"},           /* above U+10FFFF */
         {"end \xe6\xa8", "end ??"},             /* cut */
