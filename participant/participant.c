@@ -85,9 +85,9 @@ static void recall(struct shell *shell, const struct pf_run_id *run_id)
 static void record(struct shell *shell, const struct pf_participation *participation)
 {
     struct pf_error err = {0};
-    if (shell->ledger == NULL || shell->status != PF_OK) return;
+    if (shell->ledger == NULL) return;
     enum pf_status status = pf_ledger_record(shell->ledger, participation, &err);
-    if (status != PF_OK) stop_with(shell, status, err.text);
+    if (status != PF_OK && shell->status == PF_OK) stop_with(shell, status, err.text);
 }
 
 static void train(struct shell *shell, const struct pf_participant_action *action)
@@ -205,21 +205,27 @@ static void show_progress(struct shell *shell)
 {
     struct pf_participant_view view;
     char what[64];
-    size_t done = 0, total = 1;
+    size_t done = 0, total = 0;
     pf_participant_session_view(shell->session, &view);
-    if (view.phase == PF_PARTICIPANT_CONNECTING) {
+    switch (view.phase) {
+    case PF_PARTICIPANT_CONNECTING:
         show(shell, "connecting", 0, 1, shell->config->endpoint);
         return;
-    }
-    if (view.phase == PF_PARTICIPANT_FETCHING) {
+    case PF_PARTICIPANT_IDLE: /* told by the log line of the round's end */
+    case PF_PARTICIPANT_DONE:
+    case PF_PARTICIPANT_FAILED: return;
+    case PF_PARTICIPANT_FETCHING:
         done = view.chunks_held;
         total = view.n_chunks;
-    } else if (view.phase == PF_PARTICIPANT_TRAINING) {
-        if (!pf_local_trainer_steps(shell->trainer, &done, &total)) total = 1;
+        break;
+    case PF_PARTICIPANT_TRAINING:
+        if (!pf_local_trainer_steps(shell->trainer, &done, &total)) done = 0;
+        break;
+    default: break;
     }
     snprintf(what, sizeof what, "round %u/%u · %s", view.round, view.n_rounds,
              pf_participant_phase_name(view.phase));
-    show(shell, what, done, total, "");
+    show(shell, what, done, PF_MAX(total, 1), "");
 }
 
 static void wake(void *client)

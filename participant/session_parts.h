@@ -71,6 +71,9 @@ bool pf_ps_refuse(struct pf_participant_session *self, enum pf_reason reason, co
 /* out ← text without control characters: the coordinator's words may go to a terminal. */
 void pf_ps_plain_text(char *out, size_t size, const char *text);
 
+/* Says HELLO at the next tick, and again with back-off until WELCOME. */
+void pf_ps_greet(struct pf_participant_session *self, int64_t now_ms);
+
 /* Ends in `phase` (DONE or FAILED) with the sentence; drops a round at hand. */
 void pf_ps_end(struct pf_participant_session *self, enum pf_participant_phase phase,
                const char *format, ...) PF_PRINTF(3, 4);

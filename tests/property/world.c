@@ -6,22 +6,10 @@
 
 #include "common/base/memory.h"
 #include "common/base/random.h"
+#include "event_queue.h"
 #include "proto/model_file.h"
 
 #define MAX_STEPS 400000u
-
-enum event_kind { TO_COORDINATOR, TO_PLAYER, TRAINED, JOB_ENDED, KILL, RESTART };
-
-struct event {
-    int64_t at;
-    uint64_t order; /* among events of one moment */
-    enum event_kind kind;
-    size_t player;
-    uint32_t life; /* TRAINED: of the process that trains */
-    uint64_t job;
-    uint32_t round;
-    struct pf_buffer frame;
-};
 
 struct player {
     struct pf_participant_session *session; /* NULL: not running */
@@ -38,9 +26,7 @@ struct world {
     uint64_t seed;
     struct pf_random random;
     int64_t now;
-    uint64_t order;
-    struct event *events; /* heap */
-    size_t n_events, capacity;
+    struct event_queue events;
 
     struct pf_coordinator_session *coordinator;
     struct pf_network network;
@@ -73,48 +59,6 @@ static int64_t between(struct world *self, uint32_t low, uint32_t high)
     return low + pf_random_below(&self->random, high - low + 1);
 }
 
-/* ---- the queue of events -------------------------------------------------------------------- */
-
-static bool earlier(const struct event *a, const struct event *b)
-{
-    return a->at != b->at ? a->at < b->at : a->order < b->order;
-}
-
-static void swap(struct event *a, struct event *b)
-{
-    struct event kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-static void push(struct world *self, struct event event)
-{
-    if (self->n_events == self->capacity) {
-        self->capacity = self->capacity > 0 ? 2 * self->capacity : 64;
-        self->events = pf_realloc(self->events, self->capacity, sizeof *self->events);
-        if (self->events == NULL) abort();
-    }
-    event.order = self->order++;
-    size_t i = self->n_events++;
-    self->events[i] = event;
-    for (; i > 0 && earlier(&self->events[i], &self->events[(i - 1) / 2]); i = (i - 1) / 2)
-        swap(&self->events[i], &self->events[(i - 1) / 2]);
-}
-
-static struct event pop(struct world *self)
-{
-    struct event first = self->events[0];
-    self->events[0] = self->events[--self->n_events];
-    for (size_t i = 0;;) {
-        size_t least = i;
-        for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < self->n_events; child++)
-            if (earlier(&self->events[child], &self->events[least])) least = child;
-        if (least == i) return first;
-        swap(&self->events[i], &self->events[least]);
-        i = least;
-    }
-}
-
 /* ---- the network ---------------------------------------------------------------------------- */
 
 static void deliver_later(struct world *self, enum event_kind kind, size_t player,
@@ -127,7 +71,7 @@ static void deliver_later(struct world *self, enum event_kind kind, size_t playe
     if (chance(self, self->weather->damaged))
         event.frame.bytes[pf_random_below(&self->random, (uint32_t)frame->length)] ^=
             (uint8_t)(1u << pf_random_below(&self->random, 8));
-    push(self, event);
+    event_queue_push(&self->events, event);
 }
 
 static void transmit(struct world *self, enum event_kind kind, size_t player,
@@ -189,12 +133,13 @@ static void drain_player(struct world *self, size_t index)
             break;
         case PF_PARTICIPANT_RECORD: note_record(self, index, &action.record); break;
         case PF_PARTICIPANT_TRAIN:
-            push(self, (struct event){.at = self->now + between(self, 50, 6000),
-                                      .kind = TRAINED,
-                                      .player = index,
-                                      .life = player->life,
-                                      .job = action.train.job,
-                                      .round = action.train.round});
+            event_queue_push(&self->events,
+                             (struct event){.at = self->now + between(self, 50, 6000),
+                                            .kind = TRAINED,
+                                            .player = index,
+                                            .life = player->life,
+                                            .job = action.train.job,
+                                            .round = action.train.round});
             break;
         case PF_PARTICIPANT_CANCEL: /* the result comes nevertheless, and must be ignored */
         case PF_PARTICIPANT_RESULT: break;
@@ -251,9 +196,9 @@ static void on_kill(struct world *self, size_t index)
     if (chance(self, self->weather->killed_for_good))
         player->gone = true;
     else
-        push(self, (struct event){.at = self->now + between(self, 0, 20000),
-                                  .kind = RESTART,
-                                  .player = index});
+        event_queue_push(&self->events, (struct event){.at = self->now + between(self, 0, 20000),
+                                                       .kind = RESTART,
+                                                       .player = index});
 }
 
 static void on_trained(struct world *self, const struct event *event)
@@ -363,8 +308,9 @@ static void note_round(struct world *self, const struct pf_round_record *record)
 
 static void start_job(struct world *self, uint32_t round)
 {
-    push(self, (struct event){
-                   .at = self->now + between(self, 20, 3000), .kind = JOB_ENDED, .round = round});
+    event_queue_push(&self->events, (struct event){.at = self->now + between(self, 20, 3000),
+                                                   .kind = JOB_ENDED,
+                                                   .round = round});
 }
 
 static void drain_coordinator(struct world *self)
@@ -510,7 +456,7 @@ static void tick_all(struct world *self)
 static int64_t next_moment(const struct world *self)
 {
     int64_t next = pf_coordinator_session_wake_ms(self->coordinator);
-    if (self->n_events > 0) next = PF_MIN(next, self->events[0].at);
+    next = PF_MIN(next, event_queue_next_at(&self->events));
     for (size_t i = 0; i < self->n_players; i++)
         if (self->players[i].session != NULL)
             next = PF_MIN(next, pf_participant_session_wake_ms(self->players[i].session));
@@ -535,8 +481,8 @@ static void run(struct world *self)
         CHECK(self, self->now < WORLD_LIMIT_MS, "no end after %lld virtual ms",
               (long long)self->now);
         CHECK(self, step < MAX_STEPS, "no end after %zu steps", step);
-        if (self->n_events > 0 && self->events[0].at <= self->now) {
-            struct event event = pop(self);
+        if (event_queue_next_at(&self->events) <= self->now) {
+            struct event event = event_queue_pop(&self->events);
             on_event(self, &event);
         }
         tick_all(self);
@@ -588,8 +534,9 @@ static void set_up(struct world *self)
         double expected = 2.0 * self->weather->kills_per_minute;
         for (size_t k = 0; k < 8; k++)
             if (chance(self, expected / 8.0))
-                push(self,
-                     (struct event){.at = between(self, 100, 120000), .kind = KILL, .player = i});
+                event_queue_push(
+                    &self->events,
+                    (struct event){.at = between(self, 100, 120000), .kind = KILL, .player = i});
     }
 }
 
@@ -605,12 +552,11 @@ const char *world_run(uint64_t seed, const struct weather *weather, struct world
     conclude(self);
     *outcome = self->outcome;
     memcpy(complaint, self->complaint, sizeof complaint);
-    for (size_t i = 0; i < self->n_events; i++) pf_buffer_finish(&self->events[i].frame);
+    event_queue_finish(&self->events);
     for (size_t i = 0; i < self->n_players; i++)
         pf_participant_session_destroy(self->players[i].session);
     pf_coordinator_session_destroy(self->coordinator);
     pf_buffer_finish(&self->model);
-    pf_free(self->events);
     pf_free(self);
     return complaint[0] != '\0' ? complaint : NULL;
 }

@@ -93,11 +93,12 @@ static void test_a_round_keeps_its_first_model(void **state)
 static void test_a_second_process_is_kept_out(void **state)
 {
     (void)state;
-    PF_CLEANUP(pf_ledger_closep) struct pf_ledger *ledger = open_ledger();
+    struct pf_ledger *first = open_ledger();
     struct pf_ledger *second = NULL;
     assert_int_equal(pf_ledger_open(dir, &second, &err), PF_IO);
     assert_null(second);
     assert_non_null(strstr(err.text, "--state"));
+    pf_ledger_close(first);
 }
 
 static void test_a_file_that_is_no_ledger_is_refused(void **state)

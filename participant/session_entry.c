@@ -1,0 +1,178 @@
+/* The entrance of the participant's session: every message comes through here; those about a round
+ * go on to local_round.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include "participant/session_parts.h"
+
+/* Back to the start: the coordinator serves another run now. */
+static void forget_run(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    self->joined = false;
+    memset(&self->welcome, 0, sizeof self->welcome);
+    memset(&self->last, 0, sizeof self->last);
+    self->over_round = 0;
+    pf_ps_set_phase(self, PF_PARTICIPANT_CONNECTING);
+    pf_ps_greet(self, now_ms);
+}
+
+static bool in_run(const struct pf_participant_session *self, const struct pf_message *message)
+{
+    return self->joined &&
+           memcmp(&message->run_id, &self->welcome.run_id, sizeof message->run_id) == 0;
+}
+
+/* A run that this participant can never take part in ends it with the way out. */
+static bool check_welcome(struct pf_participant_session *self, const struct pf_message *message)
+{
+    const struct pf_welcome *welcome = &message->welcome;
+    struct pf_error err = {0};
+    enum pf_reason reason = PF_REASON_NONE;
+    if (welcome->version != PF_PROTOCOL_VERSION) {
+        reason = PF_REASON_VERSION;
+        pf_fail(&err, PF_REFUSED, "the coordinator speaks protocol version %u, this program %u",
+                welcome->version, PF_PROTOCOL_VERSION);
+    } else if (pf_update_size((enum pf_aggregation)welcome->aggregation, 1) == 0) {
+        reason = PF_REASON_POLICY;
+        pf_fail(&err, PF_REFUSED, "the run uses %s aggregation, which is not part of this build",
+                pf_aggregation_name((enum pf_aggregation)welcome->aggregation));
+    } else if (pf_participant_policy_network(&self->config.policy, &welcome->network, &err) !=
+               PF_OK) {
+        reason = PF_REASON_ARCHITECTURE;
+    }
+    if (reason == PF_REASON_NONE) return true;
+    pf_ps_refuse(self, reason, err.text);
+    pf_ps_decline(self, 0, reason, err.text)->run_id = message->run_id;
+    pf_ps_end(self, PF_PARTICIPANT_FAILED, "%s", err.text);
+    return false;
+}
+
+static bool on_welcome(struct pf_participant_session *self, const struct pf_message *message,
+                       int64_t now_ms)
+{
+    const struct pf_welcome *welcome = &message->welcome;
+    if (self->joined) {
+        if (!in_run(self, message))
+            return pf_ps_refuse(self, PF_REASON_WRONG_RUN, "a welcome to another run");
+        if (!pf_network_equal(&welcome->network, &self->welcome.network) ||
+            welcome->aggregation != self->welcome.aggregation)
+            return pf_ps_refuse(self, PF_REASON_ARCHITECTURE, "the run has changed its network");
+        self->counters.repeated += !self->greeting;
+        if (self->greeting) pf_ps_round_resume(self, now_ms);
+    } else {
+        if (!check_welcome(self, message)) return false;
+        self->joined = true;
+        self->welcome = *welcome;
+        self->welcome.run_id = message->run_id; /* the one that every message carries */
+        pf_ps_push(self, PF_PARTICIPANT_RECALL)->run_id = message->run_id;
+        pf_ps_set_phase(self, PF_PARTICIPANT_IDLE);
+    }
+    self->welcome.n_rounds = welcome->n_rounds;
+    self->welcome.alive_interval_ms = welcome->alive_interval_ms;
+    self->alive_ms = now_ms + (int64_t)welcome->alive_interval_ms;
+    self->greeting = false;
+    self->sentence[0] = '\0';
+    return true;
+}
+
+/* Another run is served now, or the coordinator has restarted and wants to be greeted first. */
+static void on_wrong_run(struct pf_participant_session *self, const struct pf_run_id *served,
+                         int64_t now_ms)
+{
+    if (!self->joined) return;
+    if (memcmp(served, &self->welcome.run_id, sizeof *served) != 0)
+        forget_run(self, now_ms);
+    else if (!self->greeting)
+        pf_ps_greet(self, now_ms);
+}
+
+/* REFUSAL of something that concerns no round: HELLO as a rule. */
+static bool on_refused_entry(struct pf_participant_session *self, const struct pf_message *message,
+                             int64_t now_ms)
+{
+    char text[PF_MAX_REASON_BYTES];
+    pf_ps_plain_text(text, sizeof text, message->refusal.text);
+    const char *name = pf_reason_name((enum pf_reason)message->refusal.reason);
+    switch ((enum pf_reason)message->refusal.reason) {
+    case PF_REASON_WRONG_RUN: on_wrong_run(self, &message->run_id, now_ms); break;
+    case PF_REASON_VERSION:
+    case PF_REASON_ARCHITECTURE:
+    case PF_REASON_POLICY:
+        if (!self->greeting) break;
+        pf_ps_end(self, PF_PARTICIPANT_FAILED, "refused by the coordinator, %s: %s", name, text);
+        return true;
+    default: break;
+    }
+    snprintf(self->sentence, sizeof self->sentence, "refused by the coordinator, %s: %s", name,
+             text);
+    return true;
+}
+
+static bool on_refusal(struct pf_participant_session *self, const struct pf_message *message,
+                       int64_t now_ms)
+{
+    if (message->refusal.round != 0) return pf_ps_round_refusal(self, message, now_ms);
+    return on_refused_entry(self, message, now_ms);
+}
+
+/* The coordinator's ALIVE names the round that waits for us: if that is news, its offer was lost,
+ * and HELLO brings it again. */
+static bool on_alive(struct pf_participant_session *self, const struct pf_message *message,
+                     int64_t now_ms)
+{
+    uint32_t round = message->alive.round;
+    if (self->phase == PF_PARTICIPANT_IDLE && !self->greeting && round > self->last.round &&
+        round > self->over_round)
+        pf_ps_greet(self, now_ms);
+    return true;
+}
+
+static bool on_finished(struct pf_participant_session *self, const struct pf_message *message,
+                        int64_t now_ms)
+{
+    if (self->joined && !in_run(self, message)) {
+        forget_run(self, now_ms); /* HELLO will tell whether that run concerns us */
+        return true;
+    }
+    char text[PF_MAX_REASON_BYTES];
+    pf_ps_plain_text(text, sizeof text, message->finished.text);
+    /* An update that waits for its receipt is in the coordinator's hands or of no use any more. */
+    if (message->finished.success)
+        pf_ps_end(self, PF_PARTICIPANT_DONE, "%s", text[0] != '\0' ? text : "the run is complete");
+    else
+        pf_ps_end(self, PF_PARTICIPANT_FAILED, "the run failed: %s", text);
+    return true;
+}
+
+enum when { NEVER = 0, ALWAYS, IN_RUN };
+
+static const struct {
+    pf_ps_handler *handle;
+    enum when when;
+} handlers[PF_MESSAGE_N_KINDS] = {
+    [PF_MESSAGE_WELCOME] = {on_welcome, ALWAYS},
+    [PF_MESSAGE_REFUSAL] = {on_refusal, ALWAYS},
+    [PF_MESSAGE_ROUND_OFFER] = {pf_ps_offer, IN_RUN},
+    [PF_MESSAGE_MODEL_CHUNK] = {pf_ps_model_chunk, IN_RUN},
+    [PF_MESSAGE_UPDATE_RECEIPT] = {pf_ps_receipt, IN_RUN},
+    [PF_MESSAGE_ALIVE] = {on_alive, IN_RUN},
+    [PF_MESSAGE_ROUND_RESULT] = {pf_ps_result, IN_RUN},
+    [PF_MESSAGE_FINISHED] = {on_finished, ALWAYS},
+};
+
+bool pf_participant_session_receive(struct pf_participant_session *self,
+                                    const struct pf_message *message, int64_t now_ms)
+{
+    if (pf_ps_ended(self)) return false;
+    if ((unsigned)message->kind >= PF_MESSAGE_N_KINDS || handlers[message->kind].when == NEVER ||
+        (handlers[message->kind].when == IN_RUN && !self->joined)) {
+        self->counters.unexpected++;
+        return false;
+    }
+    if (handlers[message->kind].when == IN_RUN && !in_run(self, message))
+        return pf_ps_refuse(self, PF_REASON_WRONG_RUN, pf_message_kind_name(message->kind));
+    if (!handlers[message->kind].handle(self, message, now_ms)) return false;
+    self->heard_ms = now_ms;
+    return true;
+}
