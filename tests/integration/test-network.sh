@@ -11,7 +11,7 @@ make_keys alice bob carol
 # shellcheck disable=SC2086
 "$packfed" coordinator --identity keys/coordinator.key --roster roster.pf --authority keys/authority.pub \
     --model dense.pfm --listen tcp://127.0.0.1:0 --out RUN --alpha 4,4 --rounds 8 --batch 8 \
-    --local-epochs 6 --min-cohort 2 --quorum 2 --liveness 3 --round-timeout 60 --join-timeout 60 \
+    --local-epochs 6 --min-cohort 3 --quorum 2 --liveness 3 --round-timeout 60 --join-timeout 60 \
     $tiny_data --seed 3 >coordinator.out 2>coordinator.log &
 coordinator=$!
 until_true 30 test -s RUN/endpoint || fail "the coordinator does not listen"
@@ -34,7 +34,7 @@ trained() { grep -q "training" carol.log; }
 until_true 60 trained || fail "carol does not train"
 kill -9 "$carol"
 wait "$carol" 2>/dev/null
-dropped() { sqlite_events | grep -q "carol"; }
+dropped() { sqlite_events | grep -q "carol dropped"; }
 sqlite_events() {
     python3 -c '
 import sqlite3
@@ -42,7 +42,7 @@ db = sqlite3.connect("file:RUN/run.db?mode=ro", uri=True)
 for row in db.execute("SELECT text FROM events"): print(row[0])'
 }
 until_true 60 dropped || fail "carol is not named as dropped: $(sqlite_events)"
-pass "a participant killed in mid-round is dropped by name: $(sqlite_events | grep carol | tail -n 1)"
+pass "a participant killed in mid-round is dropped by name: $(sqlite_events | grep "carol dropped")"
 
 join carol 3
 carol=$!
