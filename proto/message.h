@@ -29,16 +29,16 @@
 #include "common/secagg/aggregate.h"
 
 #define PF_PROTOCOL_VERSION 1u
-#define PF_CHUNK_BYTES (256u * 1024u)        /* every chunk but the last is exactly this long */
-#define PF_MAX_CHUNKS 2048u                  /* 512 MiB for a model or an update */
-#define PF_MAX_MESSAGE_BYTES (1024u * 1024u) /* one frame, also ZMQ_MAXMSGSIZE */
+#define PF_CHUNK_BYTES 262144u        /* every chunk but the last is exactly this long */
+#define PF_MAX_CHUNKS 2048u           /* 512 MiB for a model or an update */
+#define PF_MAX_MESSAGE_BYTES 1048576u /* one frame, also ZMQ_MAXMSGSIZE */
 #define PF_MAX_REASON_BYTES 256u
 #define PF_MAX_COHORT 10000u
 #define PF_MAX_ROUNDS 1000000u
 #define PF_MAX_OFFER_STAGES 64u
 #define PF_MIN_ALIVE_MS 100u
 #define PF_MAX_ALIVE_MS 600000u
-#define PF_MAX_DEADLINE_MS (7u * 24u * 3600u * 1000u)
+#define PF_MAX_DEADLINE_MS 604800000u /* a week */
 #define PF_MAX_ORDER_BATCH 4096u
 #define PF_MAX_ORDER_EPOCHS 1000.0
 #define PF_MAX_ORDER_SCHEDULE 2u /* the last of enum pf_schedule_kind */

@@ -3,6 +3,7 @@
  * The order matters: protobuf-c first turns the bytes into counted arrays of bounded size; then
  * every count is compared with what the network asks for; only then is memory of the model's size
  * allocated, which by that time is known to be no more than the file already holds. */
+#include <assert.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -68,6 +69,7 @@ static enum pf_status expect_layer(struct expected *self, size_t l, enum pf_laye
         if (kind == PF_LAYER_POINTWISE || kind == PF_LAYER_LINEAR)
             return pf_fail(err, PF_CORRUPT, "layer %zu: stays dense and takes no packing", l);
         PF_TRY(decode_packing(from->packing, l, &self->packings[l], err));
+        assert(self->packings[l] != NULL);
         if (self->packings[l]->n_rows != n_rows || self->packings[l]->n_columns != n_columns)
             return pf_fail(err, PF_CORRUPT, "layer %zu: is %u × %zu but its packing %u × %u", l,
                            n_rows, n_columns, self->packings[l]->n_rows,

@@ -80,7 +80,7 @@ static enum pf_status parse_name(const struct pf_key_text *self, struct field fi
 enum pf_status pf_key_text_hex(struct pf_key_text *self, const char *word, uint8_t *out,
                                size_t length, struct pf_error *err)
 {
-    struct field field = {0};
+    struct field field = {"", 0};
     PF_TRY(take_word(self, word, err));
     PF_TRY(take_field(self, '\n', &field, err));
     return parse_hex(self, field, out, length, err);
@@ -89,7 +89,7 @@ enum pf_status pf_key_text_hex(struct pf_key_text *self, const char *word, uint8
 enum pf_status pf_key_text_name(struct pf_key_text *self, const char *word,
                                 char name[PF_MAX_NAME_BYTES], struct pf_error *err)
 {
-    struct field field = {0};
+    struct field field = {"", 0};
     PF_TRY(take_word(self, word, err));
     PF_TRY(take_field(self, '\n', &field, err));
     return parse_name(self, field, name, err);
@@ -98,7 +98,7 @@ enum pf_status pf_key_text_name(struct pf_key_text *self, const char *word,
 enum pf_status pf_key_text_u64(struct pf_key_text *self, const char *word, uint64_t *value,
                                struct pf_error *err)
 {
-    struct field field = {0};
+    struct field field = {"", 0};
     PF_TRY(take_word(self, word, err));
     PF_TRY(take_field(self, '\n', &field, err));
     char digits[24] = {0}, again[24];
@@ -116,7 +116,7 @@ enum pf_status pf_key_text_u64(struct pf_key_text *self, const char *word, uint6
 enum pf_status pf_key_text_identity(struct pf_key_text *self, const char *word,
                                     struct pf_public_identity *identity, struct pf_error *err)
 {
-    struct field name = {0}, sign = {0}, transport = {0};
+    struct field name = {"", 0}, sign = {"", 0}, transport = {"", 0};
     PF_TRY(take_word(self, word, err));
     PF_TRY(take_field(self, ' ', &name, err));
     PF_TRY(take_field(self, ' ', &sign, err));

@@ -11,6 +11,7 @@
  * The first line separates this use of the authority's key from any other. */
 #include "common/wire/roster.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -40,25 +41,25 @@ static int compare_names(const void *a, const void *b)
 
 static int compare_sign(const void *a, const void *b)
 {
-    const struct pf_public_identity *const *x = a, *const *y = b;
-    return memcmp((*x)->sign, (*y)->sign, sizeof(*x)->sign);
+    const struct pf_public_identity *x = a, *y = b;
+    return memcmp(x->sign, y->sign, sizeof x->sign);
 }
 
 static int compare_transport(const void *a, const void *b)
 {
-    const struct pf_public_identity *const *x = a, *const *y = b;
-    return memcmp((*x)->transport, (*y)->transport, sizeof(*x)->transport);
+    const struct pf_public_identity *x = a, *y = b;
+    return memcmp(x->transport, y->transport, sizeof x->transport);
 }
 
 /* everybody[n] gets sorted by what `compare` looks at; equal neighbours are refused. */
-static enum pf_status check_unique(const struct pf_public_identity **everybody, size_t n,
+static enum pf_status check_unique(struct pf_public_identity *everybody, size_t n,
                                    int (*compare)(const void *, const void *), struct pf_error *err)
 {
     qsort(everybody, n, sizeof *everybody, compare);
     for (size_t i = 1; i < n; i++)
         if (compare(&everybody[i - 1], &everybody[i]) == 0)
             return pf_fail(err, PF_INVALID, "roster: %s and %s have the same key",
-                           everybody[i - 1]->name, everybody[i]->name);
+                           everybody[i - 1].name, everybody[i].name);
     return PF_OK;
 }
 
@@ -75,11 +76,10 @@ static enum pf_status check_everybody(const struct pf_roster *self, struct pf_er
             return pf_fail(err, PF_INVALID, "roster: the name %s is there twice", name);
     }
     PF_CLEANUP(pf_freep)
-    const struct pf_public_identity **everybody =
-        PF_ALLOC(self->n_members + 1, const struct pf_public_identity *);
+    struct pf_public_identity *everybody = PF_ALLOC(self->n_members + 1, struct pf_public_identity);
     if (everybody == NULL) return pf_no_memory(err, "a roster");
-    for (size_t i = 0; i < self->n_members; i++) everybody[i] = &self->members[i];
-    everybody[self->n_members] = &self->coordinator;
+    memcpy(everybody, self->members, self->n_members * sizeof *everybody);
+    everybody[self->n_members] = self->coordinator;
     PF_TRY(check_unique(everybody, self->n_members + 1, compare_sign, err));
     return check_unique(everybody, self->n_members + 1, compare_transport, err);
 }
@@ -254,6 +254,7 @@ static enum pf_status parse_content(const char *path, const struct pf_buffer *co
         create(federation, serial, &coordinator, members, n_members, &self, &inner);
     if (status == PF_INVALID) status = PF_CORRUPT;
     if (status != PF_OK) return pf_fail(err, status, "%s: %s", path, inner.text);
+    assert(self != NULL);
     uint8_t hash[sizeof self->hash];
     crypto_generichash(hash, sizeof hash, content->bytes, content->length, NULL, 0);
     if (memcmp(hash, self->hash, sizeof hash) != 0)
@@ -268,7 +269,7 @@ static enum pf_status load(const char *path, const uint8_t authority[32], uint8_
 {
     if (sodium_init() < 0) return pf_fail(err, PF_IO, "libsodium cannot start");
     PF_CLEANUP(pf_buffer_finish) struct pf_buffer text = {0};
-    struct seal seal;
+    struct seal seal = {0};
     PF_TRY(pf_file_read(path, MAX_ROSTER_BYTES, &text, err));
     PF_TRY(verify(path, &text, authority, &seal, err));
     text.length = seal.content_length;

@@ -17,7 +17,7 @@
 #include "common/base/error.h"
 #include "common/wire/identity.h"
 
-#define PF_WIRE_MAX_FRAME_BYTES (1024u * 1024u)
+#define PF_WIRE_MAX_FRAME_BYTES 1048576u
 #define PF_WIRE_QUEUE_FRAMES 4096u
 
 struct pf_wire_server;
