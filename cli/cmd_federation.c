@@ -243,10 +243,7 @@ static enum pf_status pretrain(struct job *self, struct pf_error *err)
 {
     const struct federation_options *options = &self->options;
     struct pf_network network = options->network.network;
-    network.in_channels = self->train->n_channels;
-    network.in_height = self->train->height;
-    network.in_width = self->train->width;
-    network.n_classes = self->train->n_classes;
+    PF_TRY(pf_options_network_for(&network, self->train, err));
     PF_TRY(pf_model_create(&network, NULL, &self->dense, err));
     pf_model_initialise(self->dense, options->common.seed);
     pf_dataset_statistics(self->train, self->dense->input_mean, self->dense->input_std);

@@ -233,6 +233,16 @@ static error_t parse_network(int key, char *arg, struct argp_state *state)
 
 const struct argp pf_options_network_argp = {.options = network_options, .parser = parse_network};
 
+enum pf_status pf_options_network_for(struct pf_network *network, const struct pf_dataset *dataset,
+                                      struct pf_error *err)
+{
+    network->in_channels = dataset->n_channels;
+    network->in_height = dataset->height;
+    network->in_width = dataset->width;
+    network->n_classes = dataset->n_classes;
+    return pf_network_validate(network, err);
+}
+
 /* ---- training ----------------------------------------------------------------------------- */
 
 #define TRAIN_OPTIONS                                                                        \

@@ -35,6 +35,11 @@ struct pf_options_network {
 };
 extern const struct argp pf_options_network_argp;
 
+/* Takes image size and classes from the data, then validates the network. */
+PF_NODISCARD enum pf_status pf_options_network_for(struct pf_network *network,
+                                                   const struct pf_dataset *dataset,
+                                                   struct pf_error *err);
+
 /* --batch --epochs --learning-rate --schedule --momentum --no-nesterov --weight-decay --l1
  * --label-smoothing --no-augmentation */
 struct pf_options_train {
