@@ -8,12 +8,11 @@ void pf_pool_forward(const struct pf_layer_plan *last, const struct pf_kernels *
                      const float *y, const struct pf_affine *norm, size_t n_images, float *pooled)
 {
     float scale = 1.0f / (float)last->out_pixels;
-    for (size_t i = 0; i < n_images; i++)
-        for (size_t c = 0; c < last->n_rows; c++) {
-            size_t plane = i * last->n_rows + c;
-            pooled[plane] = scale * kernels->pool(y + plane * last->out_padded, last->out_mask,
-                                                  last->out_padded / PF_GROUP, norm[c]);
-        }
+    for (size_t i = 0; i < n_images; i++) {
+        struct pf_planes planes = {y + i * last->n_rows * last->out_padded, last->out_padded};
+        kernels->pool(pooled + i * last->n_rows, last->n_rows, planes, last->out_mask,
+                      last->out_padded / PF_GROUP, norm, scale);
+    }
 }
 
 void pf_linear_forward(const struct pf_layer *linear, const float *pooled, size_t n_images,
@@ -61,20 +60,17 @@ void pf_linear_backward(const struct pf_layer *linear, const float *pooled, cons
 
 void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, const float *y, const struct pf_affine *norm,
-                      const float *mean, size_t n_images, const float *dpooled, float *g,
+                      const float *mean, size_t n_images, float *dpooled, float *g,
                       struct pf_channel_sums *totals)
 {
-    float scale = 1.0f / (float)last->out_pixels;
-    struct pf_view view = {scratch->constant, NULL, last->out_mask};
     memset(scratch->sums, 0, last->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
-    for (size_t i = 0; i < n_images; i++)
-        for (size_t c = 0; c < last->n_rows; c++) {
-            size_t plane = i * last->n_rows + c;
-            for (size_t p = 0; p < last->out_padded; p++)
-                scratch->constant[p] = scale * dpooled[plane];
-            kernels->activate_back(g + plane * last->out_padded, &view, 1,
-                                   y + plane * last->out_padded, last->out_padded / PF_GROUP,
-                                   norm[c], mean[c], scratch->sums + c * 2 * PF_GROUP);
-        }
+    for (size_t i = 0; i < n_images; i++) {
+        size_t image = i * last->n_rows * last->out_padded;
+        struct pf_planes planes = {y + image, last->out_padded};
+        float *value = dpooled + i * last->n_rows;
+        for (size_t c = 0; c < last->n_rows; c++) value[c] /= (float)last->out_pixels;
+        kernels->pool_back(g + image, last->n_rows, value, planes, last->out_mask,
+                           last->out_padded / PF_GROUP, norm, mean, scratch->sums);
+    }
     pf_channel_sums_add(totals, scratch->sums, last->n_rows);
 }

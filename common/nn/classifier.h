@@ -22,10 +22,11 @@ double pf_cross_entropy(const float *logits, size_t n_classes, uint8_t label, do
 void pf_linear_backward(const struct pf_layer *linear, const float *pooled, const float *dlogits,
                         size_t n_images, float *dw, float *db, float *dpooled);
 
-/* g[n][C][padded] and totals[C] of the last convolution from dpooled[n][C]; see layer_pass.h. */
+/* g[n][C][padded] and totals[C] of the last convolution from dpooled[n][C], which it divides by
+ * the number of pixels; see layer_pass.h. */
 void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, const float *y, const struct pf_affine *norm,
-                      const float *mean, size_t n_images, const float *dpooled, float *g,
+                      const float *mean, size_t n_images, float *dpooled, float *g,
                       struct pf_channel_sums *totals);
 
 #endif

@@ -8,8 +8,9 @@
  *   tiles   [tile][row][64 pixels]  what a product reads: a tile of all rows fits a cache, and
  *                                   rows never share cache sets by accident of a power of two
  *
- * Rows of tiles are padded to a multiple of 4 (PF_ROW_BLOCK).  Every function has a plain twin in
- * pf_kernels_reference; tests/unit/nn/test_kernels.c holds all tables against it. */
+ * Rows of tiles are padded to a multiple of 4 (PF_ROW_BLOCK).  A function works on one image, or on
+ * tiles.  Every one has a plain twin in pf_kernels_reference; tests/unit/nn/test_kernels.c holds
+ * all tables against it. */
 #ifndef PF_COMMON_NN_KERNELS_H
 #define PF_COMMON_NN_KERNELS_H
 
@@ -20,15 +21,42 @@
 #define PF_TILE 64u           /* pixels */
 #define PF_GROUPS_PER_TILE 4u /* PF_TILE / PF_GROUP */
 #define PF_ROW_BLOCK 4u
+#define PF_TAPS 9u
 #define PF_RELU_LIMIT 6.0f
 
-/* A plane seen through a shift and a stride.  Its value at pixel p is
- * values[index != NULL ? index[p] : p] where bit p % 16 of mask[p / 16] is set, else 0.
- * All places named by index or reached by p must be readable, masked or not. */
-struct pf_view {
+/* One of the nine ways to look at a plane: shifted by −1…1 per axis, then strided.  Output pixel p
+ * sees input pixel index[p], or p + offset when index is NULL, where bit p % 16 of mask[p / 16] is
+ * set, and else nothing (0).  An input pixel is seen by at most one output pixel: back_index[q], or
+ * q − offset, where back_mask says so.  What is named or reached must be readable, masked or not.
+ */
+struct pf_tap {
+    ptrdiff_t offset;
+    int32_t *index;      /* [output pixels, padded]; NULL for stride 1 */
+    int32_t *back_index; /* [input pixels, padded]; NULL for stride 1 */
+    uint16_t *mask;      /* [padded output pixels / 16] */
+    uint16_t *back_mask; /* [padded input pixels / 16] */
+};
+
+/* The columns of a filter matrix: column k is channel k / taps_per_channel through taps[tap[k]]. */
+struct pf_columns {
+    size_t n;
+    size_t taps_per_channel; /* 1 or PF_TAPS */
+    const uint8_t *tap;      /* [n] */
+    const struct pf_tap *taps;
+};
+
+/* Planes of one image: values[channel · stride + pixel]. */
+struct pf_planes {
     const float *values;
-    const int32_t *index;
-    const uint16_t *mask;
+    size_t stride;
+};
+
+/* A place in tiles: group i of row r lies at
+ * values[(first + i) / 4 · stride + r · 64 + (first + i) % 4 · 16]. */
+struct pf_tiles {
+    float *values;
+    size_t stride; /* floats from one tile to the next */
+    size_t first;
 };
 
 /* One weight of a packed layer and the row of the tile it multiplies. */
@@ -37,14 +65,7 @@ struct pf_survivor {
     uint32_t row;
 };
 
-/* A stretch of one row across tiles: group i lies at row[(i / 4) · tile_stride + (i % 4) · 16]. */
-struct pf_tile_row {
-    float *row;         /* this row in tile 0 */
-    size_t tile_stride; /* floats from one tile to the next */
-    size_t first;       /* the group to begin with */
-};
-
-/* Coefficients of batch norm seen from one channel: forward scale · y + bias; backward
+/* Coefficients of batch norm for one channel: forward scale · y + bias; backward
  * a · g + b · y + c. */
 struct pf_affine {
     float scale, bias;
@@ -56,25 +77,37 @@ struct pf_affine_back {
 struct pf_kernels {
     const char *name; /* "avx512", "avx2", "generic", "reference" */
 
-    /* to ← min(max(scale · view + bias, 0), 6) where the view's mask is set, else 0. */
-    void (*activate)(struct pf_tile_row to, struct pf_view from, size_t n_groups,
-                     struct pf_affine norm);
+    /* Groups [first, first + n_groups) of every column of an image: what the column sees of
+     * min(max(norm[channel].scale · y + norm[channel].bias, 0), 6). */
+    void (*activate)(struct pf_tiles to, const struct pf_columns *columns, struct pf_planes y,
+                     size_t first, size_t n_groups, const struct pf_affine *norm);
 
-    /* to ← a · g + b · y + c where mask is set, else 0. */
-    void (*normalise_back)(struct pf_tile_row to, const float *g, const float *y,
-                           const uint16_t *mask, size_t n_groups, struct pf_affine_back norm);
+    /* row r ← norm[r].a · g + norm[r].b · y + norm[r].c where mask is set, else 0. */
+    void (*normalise_back)(struct pf_tiles to, size_t n_rows, struct pf_planes g,
+                           struct pf_planes y, const uint16_t *mask, size_t n_groups,
+                           const struct pf_affine_back *norm);
 
-    /* g ← (sum of the views) where 0 < scale · y + bias < 6, else 0.  Adds g to sums[0][16] and
-     * g · (y − mean) to sums[1][16], lane by lane. */
-    void (*activate_back)(float *g, const struct pf_view *views, size_t n_views, const float *y,
-                          size_t n_groups, struct pf_affine norm, float mean, float *sums);
+    /* The way back through activate, of n_channels channels beginning with the one of
+     * first_column: g ← the sum of what the channel's columns give back of dx, where
+     * 0 < scale · y + bias < 6, else 0.  dx, y, norm, mean and sums begin with that channel.
+     * Per channel, lane by lane, sums[0][16] += g and sums[1][16] += g · (y − mean). */
+    void (*activate_back)(float *g, size_t n_channels, const struct pf_columns *columns,
+                          size_t first_column, struct pf_planes dx, struct pf_planes y,
+                          size_t n_groups, const struct pf_affine *norm, const float *mean,
+                          float *sums);
 
-    /* The sum of min(max(scale · y + bias, 0), 6) where mask is set. */
-    float (*pool)(const float *y, const uint16_t *mask, size_t n_groups, struct pf_affine norm);
+    /* pooled[c] ← scale · the sum of min(max(norm · y, 0), 6) where mask is set. */
+    void (*pool)(float *pooled, size_t n_channels, struct pf_planes y, const uint16_t *mask,
+                 size_t n_groups, const struct pf_affine *norm, float scale);
+
+    /* g ← value[c] where mask is set and 0 < scale · y + bias < 6, else 0; sums as above. */
+    void (*pool_back)(float *g, size_t n_channels, const float *value, struct pf_planes y,
+                      const uint16_t *mask, size_t n_groups, const struct pf_affine *norm,
+                      const float *mean, float *sums);
 
     /* y[n_rows] planes of stride y_stride ← n_groups groups of tile rows (row stride PF_TILE).
      * sums != NULL: per row [2][16], lane by lane, += d and += d² with d = value − pivot[row],
-     * masked lanes left out. */
+     * masked lanes left out; y, aligned to 64 bytes, is then written past the caches. */
     void (*emit)(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
                  const uint16_t *mask, const float *pivot, float *sums);
 
@@ -107,10 +140,11 @@ const struct pf_kernels *pf_kernels_best(void);
 /* All tables this processor can run, the reference first; returns how many, at most capacity. */
 size_t pf_kernels_list(const struct pf_kernels **tables, size_t capacity);
 
-static inline float *pf_tile_row_group(struct pf_tile_row to, size_t group)
+static inline float *pf_tile_group(struct pf_tiles tiles, size_t row, size_t group)
 {
-    size_t i = to.first + group;
-    return to.row + i / PF_GROUPS_PER_TILE * to.tile_stride + i % PF_GROUPS_PER_TILE * PF_GROUP;
+    size_t i = tiles.first + group;
+    return tiles.values + i / PF_GROUPS_PER_TILE * tiles.stride + row * PF_TILE +
+           i % PF_GROUPS_PER_TILE * PF_GROUP;
 }
 
 #endif

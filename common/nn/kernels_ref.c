@@ -8,55 +8,108 @@ static bool is_set(const uint16_t *mask, size_t p)
     return (mask[p / PF_GROUP] >> (p % PF_GROUP) & 1) != 0;
 }
 
-static float view_at(const struct pf_view *view, size_t p)
-{
-    if (!is_set(view->mask, p)) return 0.0f;
-    return view->values[view->index != NULL ? (size_t)view->index[p] : p];
-}
-
 static float relu6(float a)
 {
     return a < 0.0f ? 0.0f : a > PF_RELU_LIMIT ? PF_RELU_LIMIT : a;
 }
 
-static float *place(struct pf_tile_row to, size_t p)
+static float affine(struct pf_affine norm, float y)
 {
-    return pf_tile_row_group(to, p / PF_GROUP) + p % PF_GROUP;
+    return norm.scale * y + norm.bias;
 }
 
-static void activate_ref(struct pf_tile_row to, struct pf_view from, size_t n_groups,
-                         struct pf_affine norm)
+static bool passes(struct pf_affine norm, float y)
 {
-    for (size_t p = 0; p < n_groups * PF_GROUP; p++)
-        *place(to, p) =
-            is_set(from.mask, p) ? relu6(norm.scale * view_at(&from, p) + norm.bias) : 0.0f;
+    return affine(norm, y) > 0.0f && affine(norm, y) < PF_RELU_LIMIT;
 }
 
-static void normalise_back_ref(struct pf_tile_row to, const float *g, const float *y,
-                               const uint16_t *mask, size_t n_groups, struct pf_affine_back norm)
+static float *place(struct pf_tiles to, size_t row, size_t p)
 {
-    for (size_t p = 0; p < n_groups * PF_GROUP; p++)
-        *place(to, p) = is_set(mask, p) ? norm.a * g[p] + (norm.b * y[p] + norm.c) : 0.0f;
+    return pf_tile_group(to, row, p / PF_GROUP) + p % PF_GROUP;
 }
 
-static void activate_back_ref(float *g, const struct pf_view *views, size_t n_views, const float *y,
-                              size_t n_groups, struct pf_affine norm, float mean, float *sums)
+static void activate_ref(struct pf_tiles to, const struct pf_columns *columns, struct pf_planes y,
+                         size_t first, size_t n_groups, const struct pf_affine *norm)
 {
-    for (size_t p = 0; p < n_groups * PF_GROUP; p++) {
-        float sum = 0.0f, before = norm.scale * y[p] + norm.bias;
-        for (size_t i = 0; i < n_views; i++) sum += view_at(&views[i], p);
-        g[p] = before > 0.0f && before < PF_RELU_LIMIT ? sum : 0.0f;
-        sums[p % PF_GROUP] += g[p];
-        sums[PF_GROUP + p % PF_GROUP] += g[p] * (y[p] - mean);
+    for (size_t k = 0; k < columns->n; k++) {
+        const struct pf_tap *tap = &columns->taps[columns->tap[k]];
+        size_t c = k / columns->taps_per_channel;
+        const float *plane = y.values + c * y.stride;
+        for (size_t i = 0; i < n_groups * PF_GROUP; i++) {
+            size_t p = first * PF_GROUP + i;
+            ptrdiff_t from = tap->index != NULL ? tap->index[p] : (ptrdiff_t)p + tap->offset;
+            *place(to, k, i) = is_set(tap->mask, p) ? relu6(affine(norm[c], plane[from])) : 0.0f;
+        }
     }
 }
 
-static float pool_ref(const float *y, const uint16_t *mask, size_t n_groups, struct pf_affine norm)
+static void normalise_back_ref(struct pf_tiles to, size_t n_rows, struct pf_planes g,
+                               struct pf_planes y, const uint16_t *mask, size_t n_groups,
+                               const struct pf_affine_back *norm)
 {
-    float sum = 0.0f;
-    for (size_t p = 0; p < n_groups * PF_GROUP; p++)
-        if (is_set(mask, p)) sum += relu6(norm.scale * y[p] + norm.bias);
-    return sum;
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t p = 0; p < n_groups * PF_GROUP; p++)
+            *place(to, r, p) = is_set(mask, p)
+                                   ? norm[r].a * g.values[r * g.stride + p] +
+                                         norm[r].b * y.values[r * y.stride + p] + norm[r].c
+                                   : 0.0f;
+}
+
+/* What column k gives back to input pixel q; dx is the column's row. */
+static float give_back(const struct pf_columns *columns, size_t k, const float *dx, size_t q)
+{
+    const struct pf_tap *tap = &columns->taps[columns->tap[k]];
+    if (!is_set(tap->back_mask, q)) return 0.0f;
+    return dx[tap->index != NULL ? tap->back_index[q] : (ptrdiff_t)q - tap->offset];
+}
+
+static void add_sums(float *sums, size_t p, float g, float distance)
+{
+    sums[p % PF_GROUP] += g;
+    sums[PF_GROUP + p % PF_GROUP] += g * distance;
+}
+
+static void activate_back_ref(float *g, size_t n_channels, const struct pf_columns *columns,
+                              size_t first_column, struct pf_planes dx, struct pf_planes y,
+                              size_t n_groups, const struct pf_affine *norm, const float *mean,
+                              float *sums)
+{
+    size_t taps = columns->taps_per_channel;
+    for (size_t c = 0; c < n_channels; c++) {
+        for (size_t q = 0; q < n_groups * PF_GROUP; q++) {
+            float sum = 0.0f, value = y.values[c * y.stride + q];
+            for (size_t t = c * taps; t < (c + 1) * taps; t++)
+                sum += give_back(columns, first_column + t, dx.values + t * dx.stride, q);
+            if (!passes(norm[c], value)) sum = 0.0f;
+            g[c * y.stride + q] = sum;
+            add_sums(sums + c * 2 * PF_GROUP, q, sum, value - mean[c]);
+        }
+    }
+}
+
+static void pool_ref(float *pooled, size_t n_channels, struct pf_planes y, const uint16_t *mask,
+                     size_t n_groups, const struct pf_affine *norm, float scale)
+{
+    for (size_t c = 0; c < n_channels; c++) {
+        float sum = 0.0f;
+        for (size_t p = 0; p < n_groups * PF_GROUP; p++)
+            if (is_set(mask, p)) sum += relu6(affine(norm[c], y.values[c * y.stride + p]));
+        pooled[c] = scale * sum;
+    }
+}
+
+static void pool_back_ref(float *g, size_t n_channels, const float *value, struct pf_planes y,
+                          const uint16_t *mask, size_t n_groups, const struct pf_affine *norm,
+                          const float *mean, float *sums)
+{
+    for (size_t c = 0; c < n_channels; c++) {
+        for (size_t p = 0; p < n_groups * PF_GROUP; p++) {
+            float y_p = y.values[c * y.stride + p];
+            float g_p = is_set(mask, p) && passes(norm[c], y_p) ? value[c] : 0.0f;
+            g[c * y.stride + p] = g_p;
+            add_sums(sums + c * 2 * PF_GROUP, p, g_p, y_p - mean[c]);
+        }
+    }
 }
 
 static void emit_ref(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
@@ -131,6 +184,7 @@ const struct pf_kernels pf_kernels_reference = {
     .normalise_back = normalise_back_ref,
     .activate_back = activate_back_ref,
     .pool = pool_ref,
+    .pool_back = pool_back_ref,
     .emit = emit_ref,
     .product = product_ref,
     .product_weights = product_weights_ref,

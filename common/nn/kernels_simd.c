@@ -1,46 +1,94 @@
 /* The kernels in vector form.  Compiled once per instruction set, with PF_KERNELS_TABLE naming
  * the table it defines and PF_KERNELS_NAME its name; see kernels.h for what each function does. */
+#include <stdbool.h>
+
 #include "common/nn/kernels.h"
 #include "common/nn/simd.h"
 
 extern const struct pf_kernels PF_KERNELS_TABLE;
 
-static inline vec view_load(const struct pf_view *view, size_t p)
+#define UNROLL _Pragma("GCC unroll 4")
+
+/* Floats ahead of where a pass reads its long streams; their lines come from main memory, and no
+ * hardware looks beyond a page. */
+#define PREFETCH 512u
+
+static inline float *advance(float *out, size_t *group, size_t tile_stride)
 {
-    if (view->index != NULL) return v_gather(view->values, view->index + p);
-    return v_load(view->values + p);
+    return ++*group % PF_GROUPS_PER_TILE == 0 ? out + tile_stride - PF_TILE + PF_GROUP
+                                              : out + PF_GROUP;
 }
 
-static void activate(struct pf_tile_row to, struct pf_view from, size_t n_groups,
-                     struct pf_affine norm)
+static inline void activate_row(float *out, struct pf_tiles to, const float *y,
+                                const int32_t *index, const uint16_t *mask, size_t n_groups,
+                                struct pf_affine norm)
 {
     const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias);
     const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
+    size_t group = to.first;
     for (size_t i = 0; i < n_groups; i++) {
-        float *out = pf_tile_row_group(to, i);
-        for (unsigned j = 0; j < PF_GROUP; j += LANES) {
-            vec a = v_fma(view_load(&from, i * PF_GROUP + j), scale, bias);
-            v_store(out + j, v_keep(v_clamp(a, zero, limit), (unsigned)from.mask[i] >> j));
-        }
-    }
-}
-
-static void normalise_back(struct pf_tile_row to, const float *g, const float *y,
-                           const uint16_t *mask, size_t n_groups, struct pf_affine_back norm)
-{
-    const vec a = v_set1(norm.a), b = v_set1(norm.b), c = v_set1(norm.c);
-    for (size_t i = 0; i < n_groups; i++) {
-        float *out = pf_tile_row_group(to, i);
-        for (unsigned j = 0; j < PF_GROUP; j += LANES) {
+        if (index == NULL) __builtin_prefetch(y + i * PF_GROUP + PREFETCH);
+        UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
+        {
             size_t p = i * PF_GROUP + j;
-            vec dy = v_fma(v_load(g + p), a, v_fma(v_load(y + p), b, c));
-            v_store(out + j, v_keep(dy, (unsigned)mask[i] >> j));
+            vec a = index != NULL ? v_gather(y, index + p) : v_load(y + p);
+            a = v_clamp(v_fma(a, scale, bias), zero, limit);
+            v_store(out + j, v_keep(a, (unsigned)mask[i] >> j));
+        }
+        out = advance(out, &group, to.stride);
+    }
+}
+
+static void activate(struct pf_tiles to, const struct pf_columns *columns, struct pf_planes y,
+                     size_t first, size_t n_groups, const struct pf_affine *norm)
+{
+    for (size_t k = 0; k < columns->n; k++) {
+        const struct pf_tap *tap = &columns->taps[columns->tap[k]];
+        size_t c = columns->taps_per_channel == 1 ? k : k / PF_TAPS;
+        const float *plane = y.values + c * y.stride;
+        float *out = pf_tile_group(to, k, 0);
+        if (tap->index != NULL)
+            activate_row(out, to, plane, tap->index + first * PF_GROUP, tap->mask + first, n_groups,
+                         norm[c]);
+        else
+            activate_row(out, to, plane + tap->offset + (ptrdiff_t)(first * PF_GROUP), NULL,
+                         tap->mask + first, n_groups, norm[c]);
+    }
+}
+
+static void normalise_back(struct pf_tiles to, size_t n_rows, struct pf_planes g,
+                           struct pf_planes y, const uint16_t *mask, size_t n_groups,
+                           const struct pf_affine_back *norm)
+{
+    for (size_t r = 0; r < n_rows; r++) {
+        const vec a = v_set1(norm[r].a), b = v_set1(norm[r].b), c = v_set1(norm[r].c);
+        const float *g_row = g.values + r * g.stride, *y_row = y.values + r * y.stride;
+        float *out = pf_tile_group(to, r, 0);
+        size_t group = to.first;
+        for (size_t i = 0; i < n_groups; i++) {
+            __builtin_prefetch(g_row + i * PF_GROUP + PREFETCH);
+            __builtin_prefetch(y_row + i * PF_GROUP + PREFETCH);
+            UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
+            {
+                size_t p = i * PF_GROUP + j;
+                vec dy = v_fma(v_load(g_row + p), a, v_fma(v_load(y_row + p), b, c));
+                v_store(out + j, v_keep(dy, (unsigned)mask[i] >> j));
+            }
+            out = advance(out, &group, to.stride);
         }
     }
 }
 
-static void activate_back(float *g, const struct pf_view *views, size_t n_views, const float *y,
-                          size_t n_groups, struct pf_affine norm, float mean, float *sums)
+/* Where a column's gradient goes back to, for one channel. */
+struct way_back {
+    const float *dx;
+    const int32_t *index;
+    const uint16_t *mask;
+};
+
+static inline void activate_back_channel(float *g, const struct way_back *ways, size_t n_ways,
+                                         bool strided, const float *y, size_t n_groups,
+                                         struct pf_affine norm, float mean, float *sums)
 {
     const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias), centre = v_set1(mean);
     const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
@@ -48,10 +96,13 @@ static void activate_back(float *g, const struct pf_view *views, size_t n_views,
         vec sum = v_load(sums + j), sum_y = v_load(sums + PF_GROUP + j);
         for (size_t i = 0; i < n_groups; i++) {
             size_t p = i * PF_GROUP + j;
+            __builtin_prefetch(y + p + PREFETCH);
             vec y_p = v_load(y + p), total = zero;
-            for (size_t v = 0; v < n_views; v++)
-                total =
-                    v_add(total, v_keep(view_load(&views[v], p), (unsigned)views[v].mask[i] >> j));
+            for (size_t w = 0; w < n_ways; w++) {
+                vec dx = strided ? v_gather(ways[w].dx, ways[w].index + p) : v_load(ways[w].dx + p);
+                dx = v_keep(dx, (unsigned)ways[w].mask[i] >> j);
+                total = n_ways == 1 ? dx : v_add(total, dx);
+            }
             total = v_keep(total, v_inside(v_fma(y_p, scale, bias), zero, limit));
             v_store(g + p, total);
             sum = v_add(sum, total);
@@ -62,17 +113,77 @@ static void activate_back(float *g, const struct pf_view *views, size_t n_views,
     }
 }
 
-static float pool(const float *y, const uint16_t *mask, size_t n_groups, struct pf_affine norm)
+static void activate_back(float *g, size_t n_channels, const struct pf_columns *columns,
+                          size_t first_column, struct pf_planes dx, struct pf_planes y,
+                          size_t n_groups, const struct pf_affine *norm, const float *mean,
+                          float *sums)
 {
-    const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias);
-    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
-    vec sum = zero;
-    for (size_t i = 0; i < n_groups; i++)
-        for (unsigned j = 0; j < PF_GROUP; j += LANES) {
-            vec a = v_clamp(v_fma(v_load(y + i * PF_GROUP + j), scale, bias), zero, limit);
-            sum = v_add(sum, v_keep(a, (unsigned)mask[i] >> j));
+    size_t n_ways = columns->taps_per_channel;
+    for (size_t c = 0; c < n_channels; c++) {
+        struct way_back ways[PF_TAPS];
+        bool strided = false;
+        for (size_t w = 0; w < n_ways; w++) {
+            size_t row = c * n_ways + w;
+            const struct pf_tap *tap = &columns->taps[columns->tap[first_column + row]];
+            const float *from = dx.values + row * dx.stride;
+            strided = tap->index != NULL;
+            ways[w] = (struct way_back){strided ? from : from - tap->offset, tap->back_index,
+                                        tap->back_mask};
         }
-    return v_sum(sum);
+        float *g_c = g + c * y.stride, *sums_c = sums + c * 2 * PF_GROUP;
+        const float *y_c = y.values + c * y.stride;
+        /* Three calls with constants, so that each is compiled for its case. */
+        if (n_ways == 1 && !strided)
+            activate_back_channel(g_c, ways, 1, false, y_c, n_groups, norm[c], mean[c], sums_c);
+        else if (!strided)
+            activate_back_channel(g_c, ways, PF_TAPS, false, y_c, n_groups, norm[c], mean[c],
+                                  sums_c);
+        else
+            activate_back_channel(g_c, ways, n_ways, true, y_c, n_groups, norm[c], mean[c], sums_c);
+    }
+}
+
+static void pool(float *pooled, size_t n_channels, struct pf_planes y, const uint16_t *mask,
+                 size_t n_groups, const struct pf_affine *norm, float factor)
+{
+    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
+    for (size_t c = 0; c < n_channels; c++) {
+        const vec scale = v_set1(norm[c].scale), bias = v_set1(norm[c].bias);
+        const float *y_c = y.values + c * y.stride;
+        vec sum = zero;
+        for (size_t i = 0; i < n_groups; i++) UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
+            {
+                vec a = v_clamp(v_fma(v_load(y_c + i * PF_GROUP + j), scale, bias), zero, limit);
+                sum = v_add(sum, v_keep(a, (unsigned)mask[i] >> j));
+            }
+        pooled[c] = factor * v_sum(sum);
+    }
+}
+
+static void pool_back(float *g, size_t n_channels, const float *value, struct pf_planes y,
+                      const uint16_t *mask, size_t n_groups, const struct pf_affine *norm,
+                      const float *mean, float *sums)
+{
+    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
+    for (size_t c = 0; c < n_channels; c++) {
+        const vec scale = v_set1(norm[c].scale), bias = v_set1(norm[c].bias);
+        const vec centre = v_set1(mean[c]), value_c = v_set1(value[c]);
+        for (unsigned j = 0; j < PF_GROUP; j += LANES) {
+            float *lane = sums + c * 2 * PF_GROUP + j;
+            vec sum = v_load(lane), sum_y = v_load(lane + PF_GROUP);
+            for (size_t i = 0; i < n_groups; i++) {
+                size_t p = c * y.stride + i * PF_GROUP + j;
+                vec y_p = v_load(y.values + p);
+                unsigned inside = v_inside(v_fma(y_p, scale, bias), zero, limit);
+                vec g_p = v_keep(value_c, inside & (unsigned)mask[i] >> j);
+                v_store(g + p, g_p);
+                sum = v_add(sum, g_p);
+                sum_y = v_fma(g_p, v_sub(y_p, centre), sum_y);
+            }
+            v_store(lane, sum);
+            v_store(lane + PF_GROUP, sum_y);
+        }
+    }
 }
 
 static void emit_row(float *y, const float *tile, size_t n_groups, const uint16_t *mask,
@@ -83,7 +194,7 @@ static void emit_row(float *y, const float *tile, size_t n_groups, const uint16_
         vec sum = v_load(sums + j), squares = v_load(sums + PF_GROUP + j);
         for (size_t i = 0; i < n_groups; i++) {
             vec value = v_load(tile + i * PF_GROUP + j);
-            v_store(y + i * PF_GROUP + j, value);
+            v_stream(y + i * PF_GROUP + j, value);
             vec d = v_keep(v_sub(value, centre), (unsigned)mask[i] >> j);
             sum = v_add(sum, d);
             squares = v_fma(d, d, squares);
@@ -103,6 +214,7 @@ static void emit(float *y, size_t y_stride, const float *tile, size_t n_rows, si
             emit_row(y + r * y_stride, tile + r * PF_TILE, n_groups, mask, pivot[r],
                      sums + 2 * PF_GROUP * r);
     }
+    if (sums != NULL) v_stream_end();
 }
 
 /* 4 rows × VECTORS_PER_BLOCK vectors of output stay in registers while k runs. */
@@ -110,18 +222,21 @@ static inline void product_block(float *out, size_t out_stride, const float *pan
                                  size_t n_columns)
 {
     vec acc[PF_ROW_BLOCK][VECTORS_PER_BLOCK];
-    for (size_t i = 0; i < PF_ROW_BLOCK; i++)
-        for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] = v_zero();
+    UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
+        UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] = v_zero();
     for (size_t k = 0; k < n_columns; k++) {
         vec x_k[VECTORS_PER_BLOCK];
-        for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) x_k[j] = v_load(x + k * PF_TILE + j * LANES);
-        for (size_t i = 0; i < PF_ROW_BLOCK; i++) {
+        UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) x_k[j] =
+            v_load(x + k * PF_TILE + j * LANES);
+        UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
+        {
             vec w = v_set1(panel[k * PF_ROW_BLOCK + i]);
-            for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] = v_fma(w, x_k[j], acc[i][j]);
+            UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] =
+                v_fma(w, x_k[j], acc[i][j]);
         }
     }
-    for (size_t i = 0; i < PF_ROW_BLOCK; i++)
-        for (size_t j = 0; j < VECTORS_PER_BLOCK; j++)
+    UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
+        UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++)
             v_store(out + i * out_stride + j * LANES, acc[i][j]);
 }
 
@@ -142,22 +257,24 @@ static inline void weights_block(float *sums, const float *dy, size_t dy_stride,
                                  size_t x_stride, size_t n_tiles)
 {
     vec acc[WEIGHT_ROWS][WEIGHT_COLUMNS];
-    for (size_t i = 0; i < WEIGHT_ROWS; i++)
-        for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i][j] = v_zero();
+    UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
+        UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i][j] = v_zero();
     for (size_t t = 0; t < n_tiles; t++) {
         for (size_t p = 0; p < PF_TILE; p += LANES) {
             vec x_p[WEIGHT_COLUMNS];
-            for (size_t j = 0; j < WEIGHT_COLUMNS; j++)
-                x_p[j] = v_load(x + t * x_stride + j * PF_TILE + p);
-            for (size_t i = 0; i < WEIGHT_ROWS; i++) {
+            UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) x_p[j] =
+                v_load(x + t * x_stride + j * PF_TILE + p);
+            UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
+            {
                 vec dy_p = v_load(dy + t * dy_stride + i * PF_TILE + p);
-                for (size_t j = 0; j < WEIGHT_COLUMNS; j++)
-                    acc[i][j] = v_fma(dy_p, x_p[j], acc[i][j]);
+                UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i][j] =
+                    v_fma(dy_p, x_p[j], acc[i][j]);
             }
         }
     }
-    for (size_t i = 0; i < WEIGHT_ROWS; i++)
-        for (size_t j = 0; j < WEIGHT_COLUMNS; j++) sums[i * WEIGHT_COLUMNS + j] = v_sum(acc[i][j]);
+    UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
+        UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) sums[i * WEIGHT_COLUMNS + j] =
+            v_sum(acc[i][j]);
 }
 
 /* Columns of x kept in the first cache while all rows of dy pass: 16 · 512 pixels = 32 KiB. */
@@ -198,14 +315,14 @@ static void packed(float *out, size_t out_stride, const uint32_t *start,
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
             vec acc[VECTORS_PER_TILE];
-            for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] = v_zero();
+            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] = v_zero();
             for (size_t i = start[r]; i < start[r + 1]; i++) {
                 const float *row = x + (size_t)survivors[i].row * PF_TILE + p;
                 vec w = v_set1(survivors[i].weight);
-                for (size_t j = 0; j < VECTORS_PER_TILE; j++)
-                    acc[j] = v_fma(w, v_load(row + j * LANES), acc[j]);
+                UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] =
+                    v_fma(w, v_load(row + j * LANES), acc[j]);
             }
-            for (size_t j = 0; j < VECTORS_PER_TILE; j++)
+            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
                 v_store(out + r * out_stride + p + j * LANES, acc[j]);
         }
     }
@@ -218,12 +335,13 @@ static void packed_weights_tile(float *partial, const uint32_t *start,
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
             vec dy_p[VECTORS_PER_TILE];
-            for (size_t j = 0; j < VECTORS_PER_TILE; j++)
-                dy_p[j] = v_load(dy + r * PF_TILE + p + j * LANES);
+            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) dy_p[j] =
+                v_load(dy + r * PF_TILE + p + j * LANES);
             for (size_t i = start[r]; i < start[r + 1]; i++) {
                 const float *row = x + (size_t)survivors[i].row * PF_TILE + p;
                 float *sums = partial + i * PF_GROUP;
-                for (size_t j = 0; j < VECTORS_PER_TILE; j++) {
+                UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
+                {
                     float *lane = sums + j * LANES % PF_GROUP;
                     v_store(lane, v_fma(dy_p[j], v_load(row + j * LANES), v_load(lane)));
                 }
@@ -247,6 +365,7 @@ const struct pf_kernels PF_KERNELS_TABLE = {
     .normalise_back = normalise_back,
     .activate_back = activate_back,
     .pool = pool,
+    .pool_back = pool_back,
     .emit = emit,
     .product = product,
     .product_weights = product_weights,

@@ -17,13 +17,13 @@ static void output_gradient(const struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
     size_t groups = plan->out_padded / PF_GROUP, stride = plan->rows_padded * PF_TILE;
-    for (size_t r = 0; r < plan->n_rows; r++) {
-        for (size_t i = 0; i < self->n_images; i++) {
-            size_t plane = (i * plan->n_rows + r) * plan->out_padded;
-            struct pf_tile_row to = {self->scratch->dy + r * PF_TILE, stride, i * groups};
-            self->kernels->normalise_back(to, self->back.g + plane, self->back.y + plane,
-                                          plan->out_mask, groups, self->back.norm[r]);
-        }
+    for (size_t i = 0; i < self->n_images; i++) {
+        size_t image = i * plan->n_rows * plan->out_padded;
+        struct pf_tiles to = {self->scratch->dy, stride, i * groups};
+        struct pf_planes g = {self->back.g + image, plan->out_padded};
+        struct pf_planes y = {self->back.y + image, plan->out_padded};
+        self->kernels->normalise_back(to, plan->n_rows, g, y, plan->out_mask, groups,
+                                      self->back.norm);
     }
     pf_tile_clear_tail(self->scratch->dy, stride, self->n_groups, plan->rows_padded);
 }
@@ -66,49 +66,45 @@ static void column_gradient(const struct chunk *self, size_t first, size_t n_row
     }
 }
 
-/* Channel c of every image: the gradients of its columns, shifted back and summed. */
-static void channel_gradient(const struct chunk *self, size_t c, const float *dx)
+/* Channels [first, first + n) of every image: scratch->dx back through shift, ReLU6 and batch
+ * norm's scale. */
+static void channel_gradient(const struct chunk *self, size_t first, size_t n)
 {
     const struct pf_layer_plan *plan = self->plan;
     const struct pf_layer_back *back = &self->back;
-    size_t taps = plan->taps_per_channel, n_channels = plan->n_columns / taps;
-    struct pf_view views[PF_TAPS];
     for (size_t i = 0; i < self->n_images; i++) {
-        for (size_t t = 0; t < taps; t++)
-            views[t] = pf_layer_plan_back_view(
-                plan, c * taps + t, dx + t * pf_layer_dx_stride(plan) + i * plan->out_padded);
-        size_t plane = (i * n_channels + c) * plan->in_padded;
-        self->kernels->activate_back(back->g_in + plane, views, taps, back->in.planes + plane,
-                                     plan->in_padded / PF_GROUP, back->in.norm[c], back->mean_in[c],
-                                     self->scratch->sums + c * 2 * PF_GROUP);
+        size_t plane = (i * plan->n_channels + first) * plan->in_padded;
+        struct pf_planes dx = {self->scratch->dx + i * plan->out_padded, pf_layer_dx_stride(plan)};
+        struct pf_planes y = {back->in.planes + plane, plan->in_padded};
+        self->kernels->activate_back(
+            back->g_in + plane, n, &plan->columns, first * plan->columns.taps_per_channel, dx, y,
+            plan->in_padded / PF_GROUP, back->in.norm + first, back->mean_in + first,
+            self->scratch->sums + first * 2 * PF_GROUP);
     }
 }
 
 static void input_gradient(const struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
-    size_t taps = plan->taps_per_channel, n_channels = plan->n_columns / taps;
-    size_t block = pf_layer_block_channels(plan), stride = pf_layer_dx_stride(plan);
+    size_t taps = plan->columns.taps_per_channel, block = pf_layer_block_channels(plan);
     float *sums = self->scratch->sums;
-    memset(sums, 0, n_channels * 2 * PF_GROUP * sizeof *sums);
-    for (size_t first = 0; first < n_channels; first += block) {
-        size_t n = PF_MIN(block, n_channels - first);
+    memset(sums, 0, plan->n_channels * 2 * PF_GROUP * sizeof *sums);
+    for (size_t first = 0; first < plan->n_channels; first += block) {
+        size_t n = PF_MIN(block, plan->n_channels - first);
         column_gradient(self, first * taps, pf_round_up(n * taps, PF_ROW_BLOCK));
-        for (size_t c = 0; c < n; c++)
-            channel_gradient(self, first + c, self->scratch->dx + c * taps * stride);
+        channel_gradient(self, first, n);
     }
-    pf_channel_sums_add(self->back.totals_in, sums, n_channels);
+    pf_channel_sums_add(self->back.totals_in, sums, plan->n_channels);
 }
 
 static void advance(struct pf_layer_back *back, const struct pf_layer_plan *plan, size_t n_images)
 {
     size_t out = n_images * plan->n_rows * plan->out_padded;
-    size_t n_channels = plan->n_columns / plan->taps_per_channel;
     back->g += out;
     back->y += out;
-    if (back->in.planes != NULL) back->in.planes += n_images * n_channels * plan->in_padded;
-    if (back->in.bytes != NULL) back->in.bytes += n_images * n_channels * plan->in_pixels;
-    if (back->g_in != NULL) back->g_in += n_images * n_channels * plan->in_padded;
+    if (back->in.planes != NULL) back->in.planes += n_images * plan->n_channels * plan->in_padded;
+    if (back->in.bytes != NULL) back->in.bytes += n_images * plan->n_channels * plan->in_pixels;
+    if (back->g_in != NULL) back->g_in += n_images * plan->n_channels * plan->in_padded;
 }
 
 /* dw ← the lanes of the packed weights' partial sums, in lane order. */

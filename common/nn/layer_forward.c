@@ -33,44 +33,38 @@ static struct stretch next_stretch(size_t group, size_t end, size_t groups_per_i
     return (struct stretch){image, first, PF_MIN(end - group, groups_per_image - first)};
 }
 
-static void bytes_row(struct pf_tile_row to, const uint8_t *bytes, size_t n_pixels,
-                      struct stretch part, struct pf_affine norm)
+/* The first layer is pointwise: its columns are the image's channels as they are. */
+static void bytes_columns(const struct pf_layer_plan *plan, struct pf_tiles to,
+                          const uint8_t *bytes, struct stretch part, const struct pf_affine *norm)
 {
-    for (size_t i = 0; i < part.n; i++) {
-        float *out = pf_tile_row_group(to, i);
-        size_t begin = (part.first + i) * PF_GROUP;
-        size_t n = PF_MIN(n_pixels - begin, PF_GROUP);
-        for (size_t p = 0; p < n; p++) out[p] = norm.scale * (float)bytes[begin + p] + norm.bias;
-        for (size_t p = n; p < PF_GROUP; p++) out[p] = 0.0f;
+    for (size_t c = 0; c < plan->n_channels; c++) {
+        const uint8_t *plane = bytes + c * plan->in_pixels;
+        for (size_t i = 0; i < part.n; i++) {
+            float *out = pf_tile_group(to, c, i);
+            size_t begin = (part.first + i) * PF_GROUP;
+            size_t n = PF_MIN(plan->in_pixels - begin, PF_GROUP);
+            for (size_t p = 0; p < n; p++)
+                out[p] = norm[c].scale * (float)plane[begin + p] + norm[c].bias;
+            for (size_t p = n; p < PF_GROUP; p++) out[p] = 0.0f;
+        }
     }
-}
-
-static void column_part(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
-                        struct pf_tile_row to, struct pf_layer_input in, size_t k,
-                        struct stretch part)
-{
-    size_t n_channels = plan->n_columns / plan->taps_per_channel;
-    size_t c = pf_layer_plan_channel(plan, k), plane = part.image * n_channels + c;
-    if (in.planes == NULL) {
-        bytes_row(to, in.bytes + plane * plan->in_pixels, plan->in_pixels, part, in.norm[c]);
-        return;
-    }
-    struct pf_view view =
-        pf_layer_plan_view(plan, k, in.planes + plane * plan->in_padded, part.first);
-    kernels->activate(to, view, part.n, in.norm[c]);
 }
 
 void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
                       struct pf_layer_input in, size_t first, size_t n_groups)
 {
     size_t tile_stride = plan->columns_padded * PF_TILE, end = first + n_groups;
-    for (size_t k = 0; k < plan->n_columns; k++) {
-        struct stretch part;
-        for (size_t group = first; group < end; group += part.n) {
-            part = next_stretch(group, end, plan->out_padded / PF_GROUP);
-            struct pf_tile_row to = {x + k * PF_TILE, tile_stride, group - first};
-            column_part(plan, kernels, to, in, k, part);
+    struct stretch part;
+    for (size_t group = first; group < end; group += part.n) {
+        part = next_stretch(group, end, plan->out_padded / PF_GROUP);
+        struct pf_tiles to = {x, tile_stride, group - first};
+        size_t plane = part.image * plan->n_channels;
+        if (in.planes == NULL) {
+            bytes_columns(plan, to, in.bytes + plane * plan->in_pixels, part, in.norm);
+            continue;
         }
+        struct pf_planes y = {in.planes + plane * plan->in_padded, plan->in_padded};
+        kernels->activate(to, &plan->columns, y, part.first, part.n, in.norm);
     }
     pf_tile_clear_tail(x, tile_stride, n_groups, plan->columns_padded);
 }
@@ -126,13 +120,12 @@ void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels 
                       struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
                       float *y, const float *pivot, struct pf_channel_sums *totals)
 {
-    size_t n_channels = plan->n_columns / plan->taps_per_channel;
     size_t chunk = pf_layer_chunk_images(plan);
     for (size_t i = 0; i < n_images; i += chunk) {
         size_t n = PF_MIN(chunk, n_images - i);
         struct pf_layer_input part = in;
-        if (in.planes != NULL) part.planes += i * n_channels * plan->in_padded;
-        if (in.bytes != NULL) part.bytes += i * n_channels * plan->in_pixels;
+        if (in.planes != NULL) part.planes += i * plan->n_channels * plan->in_padded;
+        if (in.bytes != NULL) part.bytes += i * plan->n_channels * plan->in_pixels;
         if (totals != NULL)
             memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
         forward_chunk(plan, kernels, scratch, part, n, y + i * plan->n_rows * plan->out_padded,

@@ -11,14 +11,13 @@
 
 /* What a pass works in; sized for every layer of a model. */
 struct pf_scratch {
-    float *block;    /* the one allocation */
-    float *x;        /* [band tiles][columns_padded][64] */
-    float *dy;       /* [chunk tiles][rows_padded][64] */
-    float *dx;       /* [rows of a block][stride], guards before and behind */
-    float *tile;     /* [rows_padded][64] */
-    float *sums;     /* [channels][2][16] */
-    float *partial;  /* [n_weights][16], packed layers */
-    float *constant; /* one plane, guards before and behind */
+    float *block;   /* the one allocation */
+    float *x;       /* [band tiles][columns_padded][64] */
+    float *dy;      /* [chunk tiles][rows_padded][64] */
+    float *dx;      /* [rows of a block][stride], guards before and behind */
+    float *tile;    /* [rows_padded][64] */
+    float *sums;    /* [channels][2][16] */
+    float *partial; /* [n_weights][16], packed layers */
 };
 
 /* plans[n]; training = false leaves out what only the backward pass needs. */

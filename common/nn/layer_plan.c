@@ -78,6 +78,8 @@ static enum pf_status make_taps(struct pf_layer_plan *self, struct pf_error *err
         PF_TRY(tap_allocate(&self->taps[t], self, err));
         tap_fill(&self->taps[t], self->layer, t / 3 - 1, t % 3 - 1);
     }
+    self->columns = (struct pf_columns){self->n_columns, self->n_columns / self->n_channels,
+                                        self->tap_of_column, self->taps};
     return PF_OK;
 }
 
@@ -149,7 +151,7 @@ enum pf_status pf_layer_plan_create(const struct pf_layer *layer, struct pf_laye
     self->n_columns = layer->n_columns;
     self->rows_padded = pf_round_up(self->n_rows, PF_ROW_BLOCK);
     self->columns_padded = pf_round_up(self->n_columns, PF_ROW_BLOCK);
-    self->taps_per_channel = layer->kind == PF_LAYER_CONV3X3 ? PF_TAPS : 1;
+    self->n_channels = layer->in_channels;
     self->in_pixels = (size_t)layer->in_height * layer->in_width;
     self->in_padded = pf_round_up(self->in_pixels, PF_GROUP);
     self->out_pixels = (size_t)layer->out_height * layer->out_width;
@@ -202,22 +204,4 @@ void pf_layer_plan_refresh(struct pf_layer_plan *self, bool backward)
         self->forward.survivors[i].weight = layer->weight[i];
     for (size_t i = 0; backward && i < layer->n_weights; i++)
         self->backward.survivors[i].weight = layer->weight[self->transposed[i]];
-}
-
-struct pf_view pf_layer_plan_view(const struct pf_layer_plan *self, size_t column,
-                                  const float *plane, size_t first)
-{
-    const struct pf_tap *tap = &self->taps[self->tap_of_column[column]];
-    if (tap->index != NULL)
-        return (struct pf_view){plane, tap->index + first * PF_GROUP, tap->mask + first};
-    return (struct pf_view){plane + tap->offset + (ptrdiff_t)(first * PF_GROUP), NULL,
-                            tap->mask + first};
-}
-
-struct pf_view pf_layer_plan_back_view(const struct pf_layer_plan *self, size_t column,
-                                       const float *gradient)
-{
-    const struct pf_tap *tap = &self->taps[self->tap_of_column[column]];
-    if (tap->index != NULL) return (struct pf_view){gradient, tap->back_index, tap->back_mask};
-    return (struct pf_view){gradient - tap->offset, NULL, tap->back_mask};
 }

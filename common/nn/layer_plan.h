@@ -15,16 +15,6 @@
 #include "common/model/model.h"
 #include "common/nn/kernels.h"
 
-#define PF_TAPS 9u
-
-struct pf_tap {
-    ptrdiff_t offset;    /* stride 1: input pixel − output pixel */
-    int32_t *index;      /* stride 2: [out_padded] input pixel; NULL for stride 1 */
-    int32_t *back_index; /* stride 2: [in_padded] the one output pixel that reads this one */
-    uint16_t *mask;      /* [out_padded / 16] output pixels that read inside the image */
-    uint16_t *back_mask; /* [in_padded / 16] input pixels that some output pixel reads */
-};
-
 /* Survivors by row, as the products walk them. */
 struct pf_survivor_lists {
     uint32_t *start;               /* [rows + 1]; rows beyond the matrix are empty */
@@ -35,12 +25,13 @@ struct pf_layer_plan {
     const struct pf_layer *layer;
     size_t n_rows, n_columns;           /* N, K */
     size_t rows_padded, columns_padded; /* to whole row blocks */
-    size_t taps_per_channel;            /* 1, or 9 */
+    size_t n_channels;                  /* C */
     size_t in_pixels, in_padded;        /* per plane; padded to whole groups */
     size_t out_pixels, out_padded;
     uint16_t *out_mask;          /* [out_padded / 16] pixels that exist */
     uint8_t *tap_of_column;      /* [K] */
     struct pf_tap taps[PF_TAPS]; /* only the ones in use have tables */
+    struct pf_columns columns;   /* the above, as the kernels take it */
 
     /* Dense layers. */
     float *panels;      /* [rows_padded / 4][K][4] */
@@ -60,19 +51,6 @@ PF_DEFINE_CLEANUP(struct pf_layer_plan, pf_layer_plan_destroy)
 
 /* Takes over the layer's weights.  Without `backward` the transposes stay as they are. */
 void pf_layer_plan_refresh(struct pf_layer_plan *self, bool backward);
-
-/* How column k sees its channel's plane, from group `first` of the output on. */
-struct pf_view pf_layer_plan_view(const struct pf_layer_plan *self, size_t column,
-                                  const float *plane, size_t first);
-
-/* How the input plane sees the gradient of column k. */
-struct pf_view pf_layer_plan_back_view(const struct pf_layer_plan *self, size_t column,
-                                       const float *gradient);
-
-static inline size_t pf_layer_plan_channel(const struct pf_layer_plan *self, size_t column)
-{
-    return column / self->taps_per_channel;
-}
 
 /* Floats that must be readable before and behind a block of planes: a tap reaches one row and one
  * pixel beyond, in whole groups. */

@@ -32,28 +32,27 @@ size_t pf_layer_dx_stride(const struct pf_layer_plan *plan)
 
 size_t pf_layer_block_channels(const struct pf_layer_plan *plan)
 {
-    size_t row_bytes = pf_layer_dx_stride(plan) * sizeof(float) * plan->taps_per_channel;
+    size_t row_bytes = pf_layer_dx_stride(plan) * sizeof(float) * plan->columns.taps_per_channel;
     size_t n = BLOCK_BYTES / row_bytes / PF_ROW_BLOCK * PF_ROW_BLOCK;
     return PF_MAX(n, PF_ROW_BLOCK);
 }
 
 /* Floats of each member of a scratch, the largest over the layers. */
 struct sizes {
-    size_t x, dy, dx, tile, sums, partial, constant;
+    size_t x, dy, dx, tile, sums, partial;
 };
 
 static void grow(struct sizes *s, const struct pf_layer_plan *plan, bool training)
 {
-    size_t channels = PF_MAX(plan->n_rows, plan->n_columns / plan->taps_per_channel);
+    size_t channels = PF_MAX(plan->n_rows, plan->n_channels);
     s->x = PF_MAX(s->x, pf_layer_band_tiles(plan) * plan->columns_padded * PF_TILE);
     s->tile = PF_MAX(s->tile, plan->rows_padded * PF_TILE);
     s->sums = PF_MAX(s->sums, channels * 2 * PF_GROUP);
     if (!training) return;
     s->dy = PF_MAX(s->dy, chunk_tiles(plan) * plan->rows_padded * PF_TILE);
-    s->dx = PF_MAX(s->dx, pf_layer_block_channels(plan) * plan->taps_per_channel *
+    s->dx = PF_MAX(s->dx, pf_layer_block_channels(plan) * plan->columns.taps_per_channel *
                                   pf_layer_dx_stride(plan) +
                               2 * PF_PLANE_GUARD);
-    s->constant = PF_MAX(s->constant, plan->out_padded + 2 * PF_PLANE_GUARD);
     if (plan->layer->packing != NULL)
         s->partial = PF_MAX(s->partial, plan->layer->n_weights * PF_GROUP);
 }
@@ -74,8 +73,7 @@ enum pf_status pf_scratch_create(const struct pf_layer_plan *const *plans, size_
     PF_CLEANUP(pf_scratch_destroyp) struct pf_scratch *self = PF_ALLOC(1, struct pf_scratch);
     if (self == NULL) return pf_no_memory(err, "the workspace of a thread");
     /* Each term is bounded by the limits of a network (common/model/model.h): no overflow. */
-    self->block = PF_ALLOC(
-        s.x + s.dy + s.dx + s.tile + s.sums + s.partial + s.constant + 7 * PF_GROUP, float);
+    self->block = PF_ALLOC(s.x + s.dy + s.dx + s.tile + s.sums + s.partial + 6 * PF_GROUP, float);
     if (self->block == NULL) return pf_no_memory(err, "the workspace of a thread");
     float *next = self->block;
     self->x = cut(&next, s.x);
@@ -84,7 +82,6 @@ enum pf_status pf_scratch_create(const struct pf_layer_plan *const *plans, size_
     self->tile = cut(&next, s.tile);
     self->sums = cut(&next, s.sums);
     self->partial = cut(&next, s.partial);
-    self->constant = cut(&next, s.constant) + PF_PLANE_GUARD;
     *scratch = self;
     self = NULL;
     return PF_OK;

@@ -24,6 +24,15 @@ static inline void v_store(float *p, vec a)
 {
     _mm512_storeu_ps(p, a);
 }
+/* Past the caches; p aligned to the vector.  v_stream_end before another thread may look. */
+static inline void v_stream(float *p, vec a)
+{
+    _mm512_stream_ps(p, a);
+}
+static inline void v_stream_end(void)
+{
+    _mm_sfence();
+}
 static inline vec v_set1(float a)
 {
     return _mm512_set1_ps(a);
@@ -77,6 +86,14 @@ static inline vec v_load(const float *p)
 static inline void v_store(float *p, vec a)
 {
     _mm256_storeu_ps(p, a);
+}
+static inline void v_stream(float *p, vec a)
+{
+    _mm256_stream_ps(p, a);
+}
+static inline void v_stream_end(void)
+{
+    _mm_sfence();
 }
 static inline vec v_set1(float a)
 {
@@ -137,6 +154,11 @@ static inline void v_store(float *p, vec a)
 {
     memcpy(p, &a, sizeof a);
 }
+static inline void v_stream(float *p, vec a)
+{
+    v_store(p, a);
+}
+static inline void v_stream_end(void) {}
 static inline vec v_set1(float a)
 {
     return (vec){a, a, a, a};

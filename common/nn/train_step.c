@@ -19,8 +19,11 @@ struct share {
     size_t first, n;
 };
 
-static struct share share_of(const struct pf_trainer *t, size_t shard)
+/* Every phase goes through the batch in the direction opposite to the one before: what that left
+ * in cache last is used first.  `turn` counts phases. */
+static struct share share_of(const struct pf_trainer *t, size_t shard, size_t turn)
 {
+    if (turn % 2 != 0) shard = t->n_shards - 1 - shard;
     size_t begin = shard * t->batch / t->n_shards, end = (shard + 1) * t->batch / t->n_shards;
     return (struct share){begin, end - begin};
 }
@@ -72,7 +75,7 @@ static void forward_shard(void *context, size_t shard)
         return;
     }
     const struct pf_layer_plan *plan = t->plans[phase->layer];
-    struct share share = share_of(t, shard);
+    struct share share = share_of(t, shard, phase->layer);
     size_t slot;
     struct pf_scratch *scratch = pf_scratch_slots_take(t->slots, &slot);
     pf_layer_forward(plan, t->kernels, scratch, input_of(t, phase->step, phase->layer, share.first),
@@ -117,7 +120,7 @@ static void classifier_shard(void *context, size_t shard)
     size_t last = t->n_plans - 1;
     const struct pf_layer_plan *plan = t->plans[last];
     const struct pf_layer *linear = &t->model->layers[t->n_plans];
-    struct share share = share_of(t, shard);
+    struct share share = share_of(t, shard, t->n_plans);
     size_t n_classes = linear->out_channels, planes = share.first * plan->n_rows;
     float *pooled = t->pooled + planes, *logits = t->logits + share.first * n_classes;
     const float *y = t->y[last] + planes * plan->out_padded;
@@ -136,7 +139,7 @@ static void classifier_shard(void *context, size_t shard)
     size_t slot;
     struct pf_scratch *scratch = pf_scratch_slots_take(t->slots, &slot);
     pf_pool_backward(plan, t->kernels, scratch, y, t->norms[last].forward, t->norms[last].mean,
-                     share.n, t->dpooled + planes, t->g[last % 2] + planes * plan->out_padded,
+                     share.n, t->dpooled + planes, t->g[last] + planes * plan->out_padded,
                      clear_totals(t, shard));
     pf_scratch_slots_give(t->slots, slot);
 }
@@ -166,17 +169,17 @@ static void backward_shard(void *context, size_t shard)
     struct pf_trainer *t = phase->trainer;
     size_t l = phase->layer;
     const struct pf_layer_plan *plan = t->plans[l];
-    struct share share = share_of(t, shard);
+    struct share share = share_of(t, shard, l);
     size_t out = share.first * plan->n_rows * plan->out_padded;
     struct pf_layer_back back = {
-        .g = t->g[l % 2] + out,
+        .g = t->g[l] + out,
         .y = t->y[l] + out,
         .norm = t->norms[l].back,
         .in = input_of(t, phase->step, l, share.first),
         .dw = gradient_of(t, shard, plan->layer->weight),
     };
     if (l > 0) {
-        back.g_in = t->g[(l - 1) % 2] + share.first * plan->layer->in_channels * plan->in_padded;
+        back.g_in = t->g[l - 1] + share.first * plan->layer->in_channels * plan->in_padded;
         back.mean_in = t->norms[l - 1].mean;
         back.totals_in = clear_totals(t, shard);
     }

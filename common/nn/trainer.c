@@ -60,6 +60,19 @@ static size_t y_floats(const struct pf_trainer *self, size_t l)
     return pf_round_up(self->batch * plan->n_rows * plan->out_padded, PF_GROUP);
 }
 
+/* A layer's gradient becomes that of the layer before in place, image by image, while lines are in
+ * cache; only where an image changes its size it moves to the other buffer. */
+static void share_gradients(struct pf_trainer *self, float *current, float *other)
+{
+    for (size_t l = self->n_plans; l-- > 0;) {
+        self->g[l] = current;
+        if (l > 0 && y_floats(self, l) == y_floats(self, l - 1)) continue;
+        float *swap = current;
+        current = other;
+        other = swap;
+    }
+}
+
 /* Large pages spare the many streams of a pass most of their address translation.  Nothing here
  * need be zero: whatever is read outside of what was written is masked. */
 static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
@@ -83,8 +96,7 @@ static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
         self->y[l] = next + guard;
         next = self->y[l] + y_floats(self, l) + guard;
     }
-    self->g[0] = next;
-    self->g[1] = next + largest;
+    share_gradients(self, next, next + largest);
     return PF_OK;
 }
 

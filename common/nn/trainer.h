@@ -41,12 +41,12 @@ struct pf_trainer {
     struct pf_affine input_norm[PF_MAX_INPUT_CHANNELS];
     struct pf_scratch_slots *slots;
 
-    float *arena;                   /* the activations and their gradients */
-    float *y[PF_MAX_LAYERS];        /* [batch][N][out_padded], guards around */
-    float *g[2];                    /* [batch][largest N · padded]; layer l's is g[l % 2] */
-    float *pooled, *dpooled;        /* [batch][C] */
-    float *logits;                  /* [batch][M], then their gradient */
-    float *gradients;               /* [n_shards][n_trained] */
+    float *arena;            /* the activations and their gradients */
+    float *y[PF_MAX_LAYERS]; /* [batch][N][out_padded], guards around */
+    float *g[PF_MAX_LAYERS]; /* [batch][N][out_padded] gradient of layer l; two buffers in turn */
+    float *pooled, *dpooled; /* [batch][C] */
+    float *logits;           /* [batch][M], then their gradient */
+    float *gradients;        /* [n_shards][n_trained] */
     struct pf_channel_sums *totals; /* [n_shards][max_channels] */
     size_t max_channels;
     double *losses; /* [n_shards], sums over images */
