@@ -368,7 +368,6 @@ static enum pf_status check_early(struct job *self, struct pf_error *err)
 
 static enum pf_status run(struct job *self, struct pf_error *err)
 {
-    PF_TRY(check_early(self, err));
     PF_TRY(load_data(self, err));
     PF_TRY(prepare_model(self, err));
     PF_TRY(
@@ -392,6 +391,9 @@ int pf_cmd_federation(int argc, char **argv)
                                                       : PF_LOG_INFO);
     job.progress = pf_cli_progress(job.options.common.quiet);
     struct pf_error err = {0};
-    if (run(&job, &err) != PF_OK) return pf_cli_fail(COMMAND, &err);
-    return PF_EXIT_OK;
+    enum pf_status status = check_early(&job, &err);
+    if (status == PF_OK) status = run(&job, &err);
+    if (status == PF_OK) return PF_EXIT_OK;
+    (void)pf_cli_fail(COMMAND, &err);
+    return status == PF_INVALID ? PF_EXIT_USAGE : PF_EXIT_FAILURE;
 }

@@ -5,10 +5,11 @@ packfed=$(realpath "$1")
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/packfed-test-XXXXXX")
 cd "$scratch" || exit 1
 n_passed=0
+background="" # process ids to stop at the end
 
 cleanup() {
-    jobs -p | while read -r job; do kill "$job" 2>/dev/null; done
-    wait 2>/dev/null
+    # shellcheck disable=SC2086
+    [ -z "$background" ] || kill $background 2>/dev/null
     cd / && rm -rf "$scratch"
 }
 trap cleanup EXIT

@@ -36,7 +36,7 @@ refused 1 "missing.pfm" "$packfed" evaluate missing.pfm --no-accuracy
 
 # --- options
 refused 2 "alpha.*'0'" "$packfed" combine dense.pfm --alpha 0,4 --out c.pfm
-refused 1 "alpha.*3 numbers.*2 blocks" "$packfed" combine dense.pfm --alpha 4,4,4 --out c.pfm
+refused 2 "alpha.*3 numbers.*2 blocks" "$packfed" combine dense.pfm --alpha 4,4,4 --out c.pfm
 refused 2 "gamma" "$packfed" combine dense.pfm --alpha 4,4 --gamma nan --out c.pfm
 refused 2 "layer-type.*'dense3'.*shift, conv3x3" "$packfed" pretrain --layer-type dense3 --out m.pfm
 refused 2 "array" "$packfed" evaluate dense.pfm --array 0x32
@@ -74,6 +74,7 @@ open("port.tmp", "w").write(str(s.getsockname()[1]))
 import os
 os.rename("port.tmp", "port")
 time.sleep(600)' &
+background="$background $!"
 until_true 20 test -s port || fail "no port"
 refused 1 "$(cat port).*in use" $coordinator --listen "tcp://127.0.0.1:$(cat port)" --out RUN1
 refused 1 "keys/alice.key" $coordinator --listen tcp://127.0.0.1:0 --identity keys/alice.key --out RUN2

@@ -14,6 +14,7 @@ make_keys alice bob carol
     --local-epochs 6 --min-cohort 3 --quorum 2 --liveness 3 --round-timeout 60 --join-timeout 60 \
     $tiny_data --seed 3 >coordinator.out 2>coordinator.log &
 coordinator=$!
+background="$background $!"
 until_true 30 test -s RUN/endpoint || fail "the coordinator does not listen"
 endpoint=$(cat RUN/endpoint)
 
@@ -22,6 +23,7 @@ join() {
     "$packfed" participant --identity "keys/$1.key" --roster roster.pf --authority keys/authority.pub \
         --connect "$endpoint" $tiny_data --partition iid --part "$2/3" --fraction 0.33 --threads 1 --seed 3 \
         >>"$1.log" 2>&1 &
+    background="$background $!"
 }
 join alice 1
 alice=$!
