@@ -51,6 +51,12 @@ int pf_cli_fail(const char *command, const struct pf_error *err)
     return PF_EXIT_FAILURE;
 }
 
+int pf_cli_usage(const char *command, const struct pf_error *err)
+{
+    (void)pf_cli_fail(command, err);
+    return PF_EXIT_USAGE;
+}
+
 static void draw_bar(const char *what, size_t done, size_t total, const char *detail)
 {
     size_t cells = total > 0 ? done * BAR_CELLS / total : 0;

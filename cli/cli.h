@@ -25,6 +25,9 @@ int pf_cmd_inspect(int argc, char **argv);
 /* "packfed combine: <sentence>" on stderr; returns PF_EXIT_FAILURE. */
 int pf_cli_fail(const char *command, const struct pf_error *err);
 
+/* The same for a command line that cannot be meant; returns PF_EXIT_USAGE. */
+int pf_cli_usage(const char *command, const struct pf_error *err);
+
 /* A bar on a terminal, a plain line every few seconds otherwise; its stop flag is set by SIGINT
  * and SIGTERM, whose handlers this installs. */
 const struct pf_progress *pf_cli_progress(bool quiet);

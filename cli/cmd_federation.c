@@ -18,7 +18,6 @@
 
 #define COMMAND "federation"
 #define DEFAULT_PARTICIPANTS 4
-#define DEFAULT_CHECKED 64
 
 enum {
     KEY_PARTICIPANTS = 0x2000,
@@ -26,33 +25,24 @@ enum {
     KEY_MODEL,
     KEY_PRETRAIN_EPOCHS,
     KEY_PRETRAIN_LEARNING_RATE,
-    KEY_MIN_COHORT,
-    KEY_QUORUM,
-    KEY_ROUND_TIMEOUT,
-    KEY_JOIN_TIMEOUT,
-    KEY_LIVENESS,
-    KEY_SERVER_OPTIMISER,
-    KEY_SERVER_LEARNING_RATE,
     KEY_CHECK,
-    KEY_AGGREGATION,
+    KEY_NO_AUGMENTATION,
 };
 
 struct federation_options {
     struct pf_options_common common;
     struct pf_options_data data;
     struct pf_options_network network;
-    struct pf_options_train retrain;
+    struct pf_options_rounds rounds;
     struct pf_options_combine combine;
     struct pf_options_partition partition;
     struct pf_options_array array;
     size_t participants;
     const char *out;
     const char *model;
-    double pretrain_epochs, pretrain_learning_rate;
     size_t n_checked;
-    struct pf_coordinator_config coordinator;
-    struct pf_server_optimiser_options optimiser;
-    double server_learning_rate; /* 0: the optimiser's default */
+    struct pf_train_options pretrain;
+    bool no_augmentation;
 };
 
 static const struct argp_option own_options[] = {
@@ -65,17 +55,7 @@ static const struct argp_option own_options[] = {
     {"pretrain-learning-rate", KEY_PRETRAIN_LEARNING_RATE, "X", 0, "its peak learning rate", 1},
     {"check", KEY_CHECK, "N", 0,
      "test images compared with the integer reference, logit by logit (64)", 1},
-    {0, 0, 0, 0, "Rounds:", 2},
-    {"aggregation", KEY_AGGREGATION, "KIND", 0,
-     "plain: the coordinator sees each update (the only kind in this version)", 2},
-    {"min-cohort", KEY_MIN_COHORT, "N", 0, "participants a round needs to start", 2},
-    {"quorum", KEY_QUORUM, "N", 0, "updates a round needs to count", 2},
-    {"join-timeout", KEY_JOIN_TIMEOUT, "S", 0, "longest wait for participants", 2},
-    {"round-timeout", KEY_ROUND_TIMEOUT, "S", 0, "longest round", 2},
-    {"liveness", KEY_LIVENESS, "S", 0, "silence after which a participant is dropped", 2},
-    {"server-optimiser", KEY_SERVER_OPTIMISER, "KIND", 0, "fedavg (default), fedavgm or fedadam",
-     2},
-    {"server-learning-rate", KEY_SERVER_LEARNING_RATE, "X", 0, "its learning rate", 2},
+    {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 1},
     {0},
 };
 
@@ -84,20 +64,11 @@ static const struct argp_child children[] = {
     {&pf_options_partition_argp, 0, NULL, 3},
     {&pf_options_network_argp, 0, "Network:", 4},
     {&pf_options_combine_argp, 0, "Column combining and its stages:", 5},
-    {&pf_options_retrain_argp, 0, "Retraining at the participants:", 6},
+    {&pf_options_rounds_argp, 0, "Rounds, and retraining at the participants:", 6},
     {&pf_options_array_argp, 0, "Systolic array:", 7},
     {&pf_options_common_argp, 0, "General:", 8},
     {0},
 };
-
-static uint32_t milliseconds(struct argp_state *state, const char *option, const char *arg)
-{
-    struct pf_error err;
-    double seconds = 0;
-    if (pf_text_double(option, arg, 0.1, 604800, &seconds, &err) != PF_OK)
-        argp_error(state, "%s", err.text);
-    return (uint32_t)(seconds * 1000);
-}
 
 static uint64_t whole(struct argp_state *state, const char *option, const char *arg, uint64_t max)
 {
@@ -116,65 +87,18 @@ static double positive(struct argp_state *state, const char *option, const char 
     return value;
 }
 
-static void choose_optimiser(struct argp_state *state, const char *arg,
-                             struct pf_server_optimiser_options *optimiser)
-{
-    for (enum pf_server_optimiser_kind kind = PF_FEDAVG; kind <= PF_FEDADAM; kind++) {
-        if (strcmp(arg, pf_server_optimiser_name(kind)) != 0) continue;
-        pf_server_optimiser_default(kind, optimiser);
-        return;
-    }
-    argp_error(state, "--server-optimiser: '%s' is none of fedavg, fedavgm, fedadam", arg);
-}
-
-static error_t parse_rounds(int key, char *arg, struct argp_state *state)
-{
-    struct federation_options *self = state->input;
-    struct pf_coordinator_config *rounds = &self->coordinator;
-    switch (key) {
-    case KEY_AGGREGATION:
-        if (strcmp(arg, "plain") != 0)
-            argp_error(state, "--aggregation: '%s' is not in this version; use plain", arg);
-        break;
-    case KEY_MIN_COHORT:
-        rounds->min_cohort = (uint32_t)whole(state, "--min-cohort", arg, PF_MAX_LOCAL_PARTICIPANTS);
-        break;
-    case KEY_QUORUM:
-        rounds->quorum = (uint32_t)whole(state, "--quorum", arg, PF_MAX_LOCAL_PARTICIPANTS);
-        break;
-    case KEY_JOIN_TIMEOUT:
-        rounds->join_timeout_ms = milliseconds(state, "--join-timeout", arg);
-        break;
-    case KEY_ROUND_TIMEOUT:
-        rounds->round_timeout_ms = milliseconds(state, "--round-timeout", arg);
-        break;
-    case KEY_LIVENESS: rounds->liveness_ms = milliseconds(state, "--liveness", arg); break;
-    case KEY_SERVER_OPTIMISER: choose_optimiser(state, arg, &self->optimiser); break;
-    case KEY_SERVER_LEARNING_RATE:
-        self->server_learning_rate = positive(state, "--server-learning-rate", arg);
-        break;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-    return 0;
-}
-
 static void set_defaults(struct federation_options *self)
 {
-    struct pf_train_options train;
-    pf_train_options_default(&train);
     self->participants = DEFAULT_PARTICIPANTS;
     self->out = "run";
-    self->pretrain_epochs = 12;
-    self->pretrain_learning_rate = train.learning_rate;
-    self->n_checked = DEFAULT_CHECKED;
-    pf_coordinator_config_default(&self->coordinator);
-    self->optimiser = self->coordinator.optimiser;
+    self->n_checked = PF_CHECKED_IMAGES;
+    pf_train_options_default(&self->pretrain);
 }
 
 static void set_child_inputs(struct federation_options *self, struct argp_state *state)
 {
-    void *inputs[] = {&self->data,    &self->partition, &self->network, &self->combine,
-                      &self->retrain, &self->array,     &self->common};
+    void *inputs[] = {&self->data,   &self->partition, &self->network, &self->combine,
+                      &self->rounds, &self->array,     &self->common};
     memcpy(state->child_inputs, inputs, sizeof inputs);
 }
 
@@ -192,14 +116,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_OUT: self->out = arg; break;
     case KEY_MODEL: self->model = arg; break;
     case KEY_PRETRAIN_EPOCHS:
-        self->pretrain_epochs = positive(state, "--pretrain-epochs", arg);
+        self->pretrain.epochs = positive(state, "--pretrain-epochs", arg);
         break;
     case KEY_PRETRAIN_LEARNING_RATE:
-        self->pretrain_learning_rate = positive(state, "--pretrain-learning-rate", arg);
+        self->pretrain.learning_rate = positive(state, "--pretrain-learning-rate", arg);
         break;
     case KEY_CHECK: self->n_checked = (size_t)whole(state, "--check", arg, 1000000); break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option; --help lists them", arg); break;
-    default: return parse_rounds(key, arg, state);
+    case KEY_NO_AUGMENTATION:
+        self->no_augmentation = true;
+        self->pretrain.augmentation = (struct pf_augmentation){0};
+        break;
+    default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -247,9 +175,7 @@ static enum pf_status pretrain(struct job *self, struct pf_error *err)
     PF_TRY(pf_model_create(&network, NULL, &self->dense, err));
     pf_model_initialise(self->dense, options->common.seed);
     pf_dataset_statistics(self->train, self->dense->input_mean, self->dense->input_std);
-    struct pf_train_options train = options->retrain.train;
-    train.epochs = options->pretrain_epochs;
-    train.learning_rate = options->pretrain_learning_rate;
+    struct pf_train_options train = options->pretrain;
     train.seed = options->common.seed;
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
     PF_TRY(pf_pool_create(options->common.threads, &pool, err));
@@ -266,22 +192,6 @@ static enum pf_status prepare_model(struct job *self, struct pf_error *err)
     return PF_OK;
 }
 
-static struct pf_training_order training_order(const struct pf_train_options *train)
-{
-    return (struct pf_training_order){
-        .batch = train->batch,
-        .epochs = train->epochs,
-        .schedule = (uint32_t)train->schedule,
-        .learning_rate = train->learning_rate,
-        .momentum = train->momentum,
-        .nesterov = train->nesterov,
-        .weight_decay = train->weight_decay,
-        .l1 = train->l1,
-        .label_smoothing = train->label_smoothing,
-        .proximal = train->proximal,
-    };
-}
-
 static enum pf_status configure(struct job *self, struct pf_federation_config *config,
                                 struct pf_error *err)
 {
@@ -291,9 +201,9 @@ static enum pf_status configure(struct job *self, struct pf_federation_config *c
         .n_participants = options->participants,
         .source = options->data.source,
         .partition = options->partition.partition,
-        .augmentation = options->retrain.train.augmentation.padding > 0,
+        .augmentation = !options->no_augmentation,
         .seed = options->common.seed,
-        .coordinator = options->coordinator,
+        .coordinator = options->rounds.config,
     };
     if (config->partition.fraction <= 0)
         config->partition.fraction = 1.0 / (double)options->participants;
@@ -307,10 +217,6 @@ static enum pf_status configure(struct job *self, struct pf_federation_config *c
     config->coordinator.run_folder = options->out;
     config->coordinator.model = self->dense;
     config->coordinator.test_set = self->test;
-    config->coordinator.order = training_order(&options->retrain.train);
-    config->coordinator.optimiser = options->optimiser;
-    if (options->server_learning_rate > 0)
-        config->coordinator.optimiser.learning_rate = options->server_learning_rate;
     config->coordinator.n_threads = options->common.threads;
     config->coordinator.seed = options->common.seed;
     return PF_OK;
@@ -332,20 +238,6 @@ static enum pf_status conclude(const struct job *self, const struct pf_coordinat
         .seconds = pf_clock_seconds() - self->started,
     };
     return pf_conclude(&config, self->progress, conclusion, err);
-}
-
-static enum pf_status print_result(const struct job *self, const struct pf_conclusion *conclusion,
-                                   struct pf_error *err)
-{
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer text = {0};
-    if (self->options.common.json) {
-        PF_TRY(pf_summary_json(&conclusion->summary, &text, err));
-        printf("%.*s\n", (int)text.length, (const char *)text.bytes);
-        return PF_OK;
-    }
-    PF_TRY(pf_summary_table(&conclusion->summary, &text, err));
-    printf("%.*s\nrun folder: %s\n", (int)text.length, (const char *)text.bytes, self->options.out);
-    return PF_OK;
 }
 
 /* Everything that can be refused is refused before the long work. */
@@ -379,7 +271,8 @@ static enum pf_status run(struct job *self, struct pf_error *err)
     PF_CLEANUP(pf_freep) struct pf_conclusion *conclusion = PF_ALLOC(1, struct pf_conclusion);
     if (conclusion == NULL) return pf_no_memory(err, "the summary");
     PF_TRY(conclude(self, &result, conclusion, err));
-    return print_result(self, conclusion, err);
+    return pf_cli_print_summary(&conclusion->summary, self->options.out, self->options.common.json,
+                                err);
 }
 
 int pf_cmd_federation(int argc, char **argv)
@@ -392,8 +285,7 @@ int pf_cmd_federation(int argc, char **argv)
     job.progress = pf_cli_progress(job.options.common.quiet);
     struct pf_error err = {0};
     enum pf_status status = check_early(&job, &err);
-    if (status == PF_OK) status = run(&job, &err);
-    if (status == PF_OK) return PF_EXIT_OK;
-    (void)pf_cli_fail(COMMAND, &err);
-    return status == PF_INVALID ? PF_EXIT_USAGE : PF_EXIT_FAILURE;
+    if (status == PF_INVALID) return pf_cli_usage(COMMAND, &err);
+    if (status != PF_OK || run(&job, &err) != PF_OK) return pf_cli_fail(COMMAND, &err);
+    return PF_EXIT_OK;
 }

@@ -165,9 +165,9 @@ const struct argp pf_options_data_argp = {.options = data_options, .parser = par
 /* ---- network ------------------------------------------------------------------------------ */
 
 static const struct argp_option network_options[] = {
-    {"filters", KEY_FILTERS, "N,N…", 0, "filters of each block (16,32,64)", 0},
-    {"layers", KEY_LAYERS, "N,N…", 0, "layers of each block (3,3,3)", 0},
-    {"strides", KEY_STRIDES, "N,N…", 0, "stride of each block's first layer (1,2,2)", 0},
+    {"filters", KEY_FILTERS, "LIST", 0, "filters of each block (16,32,64)", 0},
+    {"layers", KEY_LAYERS, "LIST", 0, "layers of each block (3,3,3)", 0},
+    {"strides", KEY_STRIDES, "LIST", 0, "stride of each block's first layer (1,2,2)", 0},
     {"layer-type", KEY_LAYER_TYPE, "KIND", 0, "shift (default) or conv3x3", 0},
     {0},
 };
@@ -245,34 +245,18 @@ enum pf_status pf_options_network_for(struct pf_network *network, const struct p
 
 /* ---- training ----------------------------------------------------------------------------- */
 
-#define TRAIN_OPTIONS                                                                        \
-    {"batch", KEY_BATCH, "N", 0, "images per step (128)", 0},                                \
-        {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate", 0},               \
-        {"schedule", KEY_SCHEDULE, "KIND", 0, "constant, cosine or one-cycle", 0},           \
-        {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD", 0},                            \
-        {"no-nesterov", KEY_NO_NESTEROV, NULL, 0, "plain momentum", 0},                      \
-        {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 decay of weights", 0},                \
-        {"l1", KEY_L1, "X", 0, "L1 penalty on convolution weights", 0},                      \
-        {"label-smoothing",                                                                  \
-         KEY_LABEL_SMOOTHING,                                                                \
-         "X",                                                                                \
-         0,                                                                                  \
-         "share of the target spread over all classes",                                      \
-         0},                                                                                 \
-    {                                                                                        \
-        "no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0 \
-    }
-
 static const struct argp_option train_options[] = {
     {"epochs", KEY_EPOCHS, "X", 0, "passes over the data", 0},
-    TRAIN_OPTIONS,
-    {0},
-};
-
-static const struct argp_option retrain_options[] = {
-    {"local-epochs", KEY_EPOCHS, "X", 0, "passes of a participant over its own data in a round (1)",
-     0},
-    TRAIN_OPTIONS,
+    {"batch", KEY_BATCH, "N", 0, "images per step (128)", 0},
+    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate", 0},
+    {"schedule", KEY_SCHEDULE, "KIND", 0, "constant, cosine or one-cycle (default)", 0},
+    {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD (0.9)", 0},
+    {"no-nesterov", KEY_NO_NESTEROV, NULL, 0, "plain momentum", 0},
+    {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 decay of weights (5e-4)", 0},
+    {"l1", KEY_L1, "X", 0, "L1 penalty on convolution weights (0)", 0},
+    {"label-smoothing", KEY_LABEL_SMOOTHING, "X", 0,
+     "share of the target spread over all classes (0)", 0},
+    {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0},
     {0},
 };
 
@@ -305,19 +289,10 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
 
 const struct argp pf_options_train_argp = {.options = train_options, .parser = parse_train};
 
-static error_t parse_retrain(int key, char *arg, struct argp_state *state)
-{
-    error_t result = parse_train(key, arg, state);
-    if (key == ARGP_KEY_INIT) ((struct pf_options_train *)state->input)->train.epochs = 1;
-    return result;
-}
-
-const struct argp pf_options_retrain_argp = {.options = retrain_options, .parser = parse_retrain};
-
 /* ---- combining ---------------------------------------------------------------------------- */
 
 static const struct argp_option combine_options[] = {
-    {"alpha", KEY_ALPHA, "N,N…", 0,
+    {"alpha", KEY_ALPHA, "LIST", 0,
      "columns per group, one per block; 1 leaves a block dense (8,8,8)", 0},
     {"gamma", KEY_GAMMA, "X", 0, "conflicts per row allowed on average in a group (1.75)", 0},
     {"stages", KEY_STAGES, "KIND", 0, "rising-alpha (default), published or paper", 0},
@@ -454,3 +429,18 @@ static error_t parse_partition(int key, char *arg, struct argp_state *state)
 
 const struct argp pf_options_partition_argp = {.options = partition_options,
                                                .parser = parse_partition};
+
+/* ---- results ------------------------------------------------------------------------------ */
+
+enum pf_status pf_cli_print_summary(const struct pf_summary *summary, const char *folder, bool json,
+                                    struct pf_error *err)
+{
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer text = {0};
+    if (json)
+        PF_TRY(pf_summary_json(summary, &text, err));
+    else
+        PF_TRY(pf_summary_table(summary, &text, err));
+    printf("%.*s\n", (int)text.length, (const char *)text.bytes);
+    if (!json) printf("run folder: %s\n", folder);
+    return PF_OK;
+}

@@ -11,7 +11,9 @@
 #include "common/data/dataset.h"
 #include "common/data/partition.h"
 #include "common/nn/train.h"
+#include "coordinator/coordinator.h"
 #include "sim/array/evaluate.h"
+#include "sim/federation/summary.h"
 
 /* --seed N  --threads N  --json  --quiet  --verbose */
 struct pf_options_common {
@@ -47,8 +49,16 @@ struct pf_options_train {
 };
 extern const struct argp pf_options_train_argp;
 
-/* The same for a participant's share of a round: --local-epochs (1) instead of --epochs. */
-extern const struct argp pf_options_retrain_argp;
+/* Cohort, quorum, deadlines, server optimiser, and how participants train: --min-cohort --quorum
+ * --round-timeout … --batch --local-epochs --learning-rate … */
+struct pf_options_rounds {
+    /* Filled in: min_cohort, quorum, max_failed_rounds, the timeouts, optimiser, order. */
+    struct pf_coordinator_config config;
+    /* 0 and < 0: the default of the optimiser, which may be named later on the line */
+    double server_learning_rate;
+    double server_momentum;
+};
+extern const struct argp pf_options_rounds_argp;
 
 /* --alpha 1,4,8  --gamma 1.75  --stages rising-alpha|published|paper  --rounds N
  * --density-factor X  --no-row-permutation … */
@@ -72,5 +82,13 @@ struct pf_options_partition {
     struct pf_partition_options partition; /* n_parts and seed are the command's business */
 };
 extern const struct argp pf_options_partition_argp;
+
+/* Test images that are compared with the integer reference unless told otherwise. */
+#define PF_CHECKED_IMAGES 64u
+
+/* A run's table on stdout, or with `json` its summary; `folder` is where the run was written. */
+PF_NODISCARD enum pf_status pf_cli_print_summary(const struct pf_summary *summary,
+                                                 const char *folder, bool json,
+                                                 struct pf_error *err);
 
 #endif

@@ -8,7 +8,7 @@
 struct pf_conclusion_config {
     const char *run_folder; /* holds retrained.pfm; gets summary.json */
     const struct pf_coordinator_result *result;
-    const char *data; /* "cifar10" */
+    const char *data; /* "cifar10"; NULL: no test set */
     uint64_t seed;
     size_t n_participants;
     struct pf_array array;

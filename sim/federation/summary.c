@@ -61,7 +61,7 @@ static json_t *array_json(const struct pf_array_report *report)
 static json_t *summary_json(const struct pf_summary *self)
 {
     return json_pack(
-        "{s:I, s:s, s:o, s:I, s:I, s:s, s:{s:o, s:o, s:o, s:o}, s:{s:I, s:I}, s:o,"
+        "{s:I, s:s?, s:o, s:I, s:I, s:s, s:{s:o, s:o, s:o, s:o}, s:{s:I, s:I}, s:o,"
         " s:{s:o, s:o, s:o}, s:o, s:o}",
         "seed", (json_int_t)self->seed, "data", self->data, "network", network_json(&self->network),
         "participants", (json_int_t)self->participants, "rounds", (json_int_t)self->rounds,
@@ -212,8 +212,9 @@ enum pf_status pf_summary_table(const struct pf_summary *self, struct pf_buffer 
     struct page page = {.text = text, .err = err};
     char network[256];
     put(&page, "%s\n%s, %zu participants, %u rounds, seed %llu\n\n",
-        pf_network_describe(&self->network, network, sizeof network), self->data,
-        self->participants, self->rounds, (unsigned long long)self->seed);
+        pf_network_describe(&self->network, network, sizeof network),
+        self->data != NULL ? self->data : "no test set", self->participants, self->rounds,
+        (unsigned long long)self->seed);
     put_accuracy(&page, self);
     put_array(&page, self);
     put_transport(&page, self);

@@ -11,7 +11,7 @@
 
 struct pf_summary {
     uint64_t seed;
-    const char *data; /* "cifar10"; borrowed */
+    const char *data; /* "cifar10"; NULL: no test set; borrowed */
     struct pf_network network;
     size_t participants;
     uint32_t rounds; /* completed */

@@ -1,0 +1,188 @@
+/* The options of a federated run's rounds, for the commands that coordinate one. */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/options.h"
+#include "common/base/text.h"
+
+enum {
+    KEY_MIN_COHORT = 0x3000,
+    KEY_QUORUM,
+    KEY_MAX_FAILED_ROUNDS,
+    KEY_JOIN_TIMEOUT,
+    KEY_GATHER,
+    KEY_ROUND_TIMEOUT,
+    KEY_LIVENESS,
+    KEY_AGGREGATION,
+    KEY_SERVER_OPTIMISER,
+    KEY_SERVER_LEARNING_RATE,
+    KEY_SERVER_MOMENTUM,
+    KEY_BATCH,
+    KEY_LOCAL_EPOCHS,
+    KEY_LEARNING_RATE,
+    KEY_SCHEDULE,
+    KEY_MOMENTUM,
+    KEY_WEIGHT_DECAY,
+    KEY_L1,
+    KEY_LABEL_SMOOTHING,
+    KEY_PROXIMAL,
+};
+
+static const struct argp_option options[] = {
+    {"min-cohort", KEY_MIN_COHORT, "N", 0,
+     "participants a round needs to start (two thirds of the roster)", 0},
+    {"quorum", KEY_QUORUM, "N", 0,
+     "updates a round needs to count (two thirds of the smallest cohort)", 0},
+    {"max-failed-rounds", KEY_MAX_FAILED_ROUNDS, "N", 0,
+     "rounds in a row that may be abandoned (3)", 0},
+    {"join-timeout", KEY_JOIN_TIMEOUT, "S", 0, "longest wait for participants (300)", 0},
+    {"gather", KEY_GATHER, "S", 0,
+     "before the first round: wait for the others once there are enough (10)", 0},
+    {"round-timeout", KEY_ROUND_TIMEOUT, "S", 0, "longest time for a round (600)", 0},
+    {"liveness", KEY_LIVENESS, "S", 0, "a participant silent for longer is dropped (30)", 0},
+    {"aggregation", KEY_AGGREGATION, "KIND", 0,
+     "plain: the coordinator sees each update (the only kind of this version)", 0},
+    {"server-optimiser", KEY_SERVER_OPTIMISER, "KIND", 0, "fedavg (default), fedavgm or fedadam",
+     0},
+    {"server-learning-rate", KEY_SERVER_LEARNING_RATE, "X", 0,
+     "step along the mean update (1; fedadam 0.01)", 0},
+    {"server-momentum", KEY_SERVER_MOMENTUM, "X", 0, "of fedavgm and fedadam (0.9)", 0},
+    {"batch", KEY_BATCH, "N", 0, "images per step (64)", 0},
+    {"local-epochs", KEY_LOCAL_EPOCHS, "X", 0, "passes over a participant's data per round (1)", 0},
+    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate (0.05)", 0},
+    {"schedule", KEY_SCHEDULE, "KIND", 0, "over a stage: constant, cosine (default) or one-cycle",
+     0},
+    {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD (0.9)", 0},
+    {"weight-decay", KEY_WEIGHT_DECAY, "X", 0, "L2 decay of weights (5e-4)", 0},
+    {"l1", KEY_L1, "X", 0, "L1 penalty on convolution weights (0)", 0},
+    {"label-smoothing", KEY_LABEL_SMOOTHING, "X", 0, "share of the target spread evenly (0)", 0},
+    {"proximal", KEY_PROXIMAL, "X", 0, "FedProx: weight of the distance to the global model (0)",
+     0},
+    {0},
+};
+
+static double real(const struct argp_state *state, const char *option, const char *text, double min,
+                   double max)
+{
+    struct pf_error err;
+    double value = min;
+    if (pf_text_double(option, text, min, max, &value, &err) != PF_OK)
+        argp_error(state, "%s", err.text);
+    return value;
+}
+
+static uint32_t whole(const struct argp_state *state, const char *option, const char *text,
+                      uint32_t min, uint32_t max)
+{
+    struct pf_error err;
+    uint64_t value = min;
+    if (pf_text_u64(option, text, min, max, &value, &err) != PF_OK)
+        argp_error(state, "%s", err.text);
+    return (uint32_t)value;
+}
+
+static uint32_t seconds(const struct argp_state *state, const char *option, const char *text,
+                        double min)
+{
+    return (uint32_t)(1000.0 * real(state, option, text, min, 604800));
+}
+
+static enum pf_schedule_kind schedule_kind(const struct argp_state *state, const char *text)
+{
+    for (unsigned kind = PF_SCHEDULE_CONSTANT; kind <= PF_SCHEDULE_ONE_CYCLE; kind++)
+        if (strcmp(text, pf_schedule_kind_name((enum pf_schedule_kind)kind)) == 0)
+            return (enum pf_schedule_kind)kind;
+    argp_error(state, "--schedule: '%s' is none of constant, cosine, one-cycle", text);
+    return PF_SCHEDULE_CONSTANT;
+}
+
+static enum pf_server_optimiser_kind optimiser_kind(const struct argp_state *state,
+                                                    const char *text)
+{
+    for (unsigned kind = PF_FEDAVG; kind <= PF_FEDADAM; kind++)
+        if (strcmp(text, pf_server_optimiser_name((enum pf_server_optimiser_kind)kind)) == 0)
+            return (enum pf_server_optimiser_kind)kind;
+    argp_error(state, "--server-optimiser: '%s' is none of fedavg, fedavgm, fedadam", text);
+    return PF_FEDAVG;
+}
+
+static error_t parse_training(int key, const char *arg, const struct argp_state *state,
+                              struct pf_training_order *order)
+{
+    switch (key) {
+    case KEY_BATCH: order->batch = whole(state, "--batch", arg, 1, PF_MAX_BATCH); break;
+    case KEY_LOCAL_EPOCHS:
+        order->epochs = real(state, "--local-epochs", arg, 0.001, PF_MAX_ORDER_EPOCHS);
+        break;
+    case KEY_LEARNING_RATE:
+        order->learning_rate = real(state, "--learning-rate", arg, 0, 100);
+        break;
+    case KEY_SCHEDULE: order->schedule = schedule_kind(state, arg); break;
+    case KEY_MOMENTUM: order->momentum = real(state, "--momentum", arg, 0, 0.9999); break;
+    case KEY_WEIGHT_DECAY: order->weight_decay = real(state, "--weight-decay", arg, 0, 1); break;
+    case KEY_L1: order->l1 = real(state, "--l1", arg, 0, 1); break;
+    case KEY_LABEL_SMOOTHING:
+        order->label_smoothing = real(state, "--label-smoothing", arg, 0, 0.9);
+        break;
+    case KEY_PROXIMAL: order->proximal = real(state, "--proximal", arg, 0, 1000); break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+/* What needs the whole line: the optimiser's own figures may come before its name. */
+static void finish_rounds(const struct argp_state *state, struct pf_options_rounds *self)
+{
+    struct pf_coordinator_config *config = &self->config;
+    uint32_t quorum = config->quorum, cohort = config->min_cohort;
+    if (quorum > 0 && cohort > 0 && quorum > cohort)
+        argp_error(state, "--quorum %u is more than --min-cohort %u", quorum, cohort);
+    if (self->server_learning_rate > 0)
+        config->optimiser.learning_rate = self->server_learning_rate;
+    if (self->server_momentum >= 0) config->optimiser.momentum = self->server_momentum;
+}
+
+static error_t parse_rounds(int key, char *arg, struct argp_state *state)
+{
+    struct pf_options_rounds *self = state->input;
+    struct pf_coordinator_config *config = &self->config;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        *self = (struct pf_options_rounds){.server_momentum = -1};
+        pf_coordinator_config_default(config);
+        break;
+    case ARGP_KEY_SUCCESS: finish_rounds(state, self); break;
+    case KEY_AGGREGATION:
+        if (strcmp(arg, pf_aggregation_name(PF_AGGREGATION_PLAIN)) != 0)
+            argp_error(state, "--aggregation: '%s' is not in this version; use plain", arg);
+        break;
+    case KEY_MIN_COHORT:
+        config->min_cohort = whole(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
+        break;
+    case KEY_QUORUM: config->quorum = whole(state, "--quorum", arg, 1, PF_MAX_COHORT); break;
+    case KEY_MAX_FAILED_ROUNDS:
+        config->max_failed_rounds = whole(state, "--max-failed-rounds", arg, 0, 1000);
+        break;
+    case KEY_JOIN_TIMEOUT:
+        config->join_timeout_ms = seconds(state, "--join-timeout", arg, 0.1);
+        break;
+    case KEY_GATHER: config->gather_ms = seconds(state, "--gather", arg, 0); break;
+    case KEY_ROUND_TIMEOUT:
+        config->round_timeout_ms = seconds(state, "--round-timeout", arg, 0.1);
+        break;
+    case KEY_LIVENESS: config->liveness_ms = seconds(state, "--liveness", arg, 0.4); break;
+    case KEY_SERVER_OPTIMISER:
+        pf_server_optimiser_default(optimiser_kind(state, arg), &config->optimiser);
+        break;
+    case KEY_SERVER_LEARNING_RATE:
+        self->server_learning_rate = real(state, "--server-learning-rate", arg, 1e-9, 1000);
+        break;
+    case KEY_SERVER_MOMENTUM:
+        self->server_momentum = real(state, "--server-momentum", arg, 0, 0.9999);
+        break;
+    default: return parse_training(key, arg, state, &config->order);
+    }
+    return 0;
+}
+
+const struct argp pf_options_rounds_argp = {.options = options, .parser = parse_rounds};
