@@ -1,5 +1,6 @@
-/* Setup, the table of transitions and the list of actions.  Rounds are in session_round.c, the
- * messages of members in session_update.c, words for people in session_text.c. */
+/* Setup, the table of transitions and the list of actions.  The course of a run is in
+ * session_run.c, a round in session_round.c, the messages of members in session_update.c, words for
+ * people in session_text.c. */
 #include "coordinator/session.h"
 
 #include <assert.h>

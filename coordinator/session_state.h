@@ -92,9 +92,33 @@ const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *w
 /* Takes off what is left of a UTF-8 character that was cut at the end of a message's text. */
 void pf_cs_trim(char *text);
 
+/* session_run.c */
+
 /* Moves on from WAITING when it can, and out of COLLECTING when the round is decided. */
 PF_NODISCARD enum pf_status pf_cs_proceed(struct pf_coordinator_session *self, int64_t now_ms,
                                           struct pf_error *err);
+/* To WAITING, with a new join deadline. */
+void pf_cs_wait_for_members(struct pf_coordinator_session *self, int64_t now_ms);
+/* To DONE or FAILED: tells everybody. */
+PF_NODISCARD enum pf_status pf_cs_finish(struct pf_coordinator_session *self, bool success,
+                                         const char *sentence, struct pf_error *err);
+
+/* session_round.c */
+
+/* To COLLECTING, with the members heard of lately. */
+PF_NODISCARD enum pf_status pf_cs_start_round(struct pf_coordinator_session *self, int64_t now_ms,
+                                              struct pf_error *err);
+/* COLLECTING: on to APPLYING or back to WAITING once all is in, the time is up, or the quorum is
+ * out of reach. */
+PF_NODISCARD enum pf_status pf_cs_decide_round(struct pf_coordinator_session *self, int64_t now_ms,
+                                               struct pf_error *err);
+/* To WAITING, or to FAILED when it was one too many. */
+PF_NODISCARD enum pf_status pf_cs_abandon_round(struct pf_coordinator_session *self, int64_t now_ms,
+                                                const char *why, struct pf_error *err);
+/* Counts, stores and tells; the phase stays APPLYING. */
+PF_NODISCARD enum pf_status pf_cs_complete_round(struct pf_coordinator_session *self,
+                                                 int64_t now_ms, double accuracy_percent,
+                                                 double loss, struct pf_error *err);
 /* Takes a pending member out of the round; `because` is static text ("silent"). */
 PF_NODISCARD enum pf_status pf_cs_drop(struct pf_coordinator_session *self, size_t member,
                                        const char *because, const char *detail,
@@ -102,9 +126,6 @@ PF_NODISCARD enum pf_status pf_cs_drop(struct pf_coordinator_session *self, size
 /* The offer of the current round. */
 PF_NODISCARD enum pf_status pf_cs_offer(const struct pf_coordinator_session *self, int64_t now_ms,
                                         struct pf_message *message, struct pf_error *err);
-/* Ends the run; changes the phase to DONE or FAILED. */
-PF_NODISCARD enum pf_status pf_cs_finish(struct pf_coordinator_session *self, bool success,
-                                         const char *sentence, struct pf_error *err);
 /* Forgets a member's partial update. */
 void pf_cs_forget_update(struct pf_member *member);
 

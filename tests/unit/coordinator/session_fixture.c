@@ -119,6 +119,7 @@ struct fixture *fx_create(const struct pf_coordinator_session_config *config)
     self->config = *config;
     self->config.members = members;
     self->now = 1000;
+    self->n_parameters = N_PARAMETERS;
     struct pf_error err;
     assert_int_equal(pf_coordinator_session_create(&self->config, self->now, &self->session, &err),
                      PF_OK);
@@ -187,14 +188,13 @@ void fx_decline(struct fixture *self, size_t member, uint32_t round, const char 
     fx_receive(self, member, &message);
 }
 
-static struct pf_buffer encode_update(float value)
+static struct pf_buffer encode_update(size_t n, float value)
 {
     struct pf_buffer bytes = {0};
-    float *delta = PF_ALLOC(N_PARAMETERS, float);
+    float *delta = PF_ALLOC(n, float);
     assert_non_null(delta);
-    for (size_t i = 0; i < N_PARAMETERS; i++) delta[i] = value;
-    assert_int_equal(pf_update_encode(PF_AGGREGATION_PLAIN, delta, N_PARAMETERS, 1.0, &bytes, NULL),
-                     PF_OK);
+    for (size_t i = 0; i < n; i++) delta[i] = value;
+    assert_int_equal(pf_update_encode(PF_AGGREGATION_PLAIN, delta, n, 1.0, &bytes, NULL), PF_OK);
     pf_free(delta);
     return bytes;
 }
@@ -202,7 +202,7 @@ static struct pf_buffer encode_update(float value)
 struct pf_message fx_chunk_message(const struct fixture *self, uint32_t round, uint32_t chunk,
                                    float value)
 {
-    struct pf_buffer update = encode_update(value);
+    struct pf_buffer update = encode_update(self->n_parameters, value);
     size_t begin = (size_t)chunk * PF_CHUNK_BYTES;
     assert_true(begin < update.length);
     struct pf_message message = {
@@ -211,7 +211,7 @@ struct pf_message fx_chunk_message(const struct fixture *self, uint32_t round, u
         .chunk = {.round = round,
                   .model_hash = self->model_hash,
                   .chunk = chunk,
-                  .n_chunks = N_UPDATE_CHUNKS,
+                  .n_chunks = (uint32_t)((update.length + PF_CHUNK_BYTES - 1) / PF_CHUNK_BYTES),
                   .length = PF_MIN(update.length - begin, (size_t)PF_CHUNK_BYTES)},
     };
     message.chunk.bytes = PF_ALLOC(message.chunk.length, uint8_t);
@@ -237,7 +237,7 @@ void fx_job_done(struct fixture *self, double accuracy_percent)
 {
     struct pf_served_model model = {.n_bytes = (uint64_t)PF_CHUNK_BYTES + 10,
                                     .n_chunks = N_MODEL_CHUNKS,
-                                    .n_parameters = N_PARAMETERS};
+                                    .n_parameters = self->n_parameters};
     self->model_hash.bytes[0]++;
     model.hash = self->model_hash;
     model.chunk_hashes = PF_ALLOC(N_MODEL_CHUNKS, struct pf_hash);

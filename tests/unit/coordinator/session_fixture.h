@@ -39,6 +39,7 @@ struct fixture {
     struct pf_coordinator_session *session;
     struct asked asked;
     int64_t now;
+    size_t n_parameters;       /* N_PARAMETERS unless set */
     struct pf_hash model_hash; /* of the model now served */
 };
 
