@@ -7,13 +7,15 @@
 #define PF_UNUSED __attribute__((unused))
 #define PF_CLEANUP(destroyp) __attribute__((cleanup(destroyp)))
 
-/* PF_DEFINE_CLEANUP(struct pf_model, pf_model_destroy) defines pf_model_destroyp for PF_CLEANUP. */
+/* PF_DEFINE_CLEANUP(struct pf_model, pf_model_destroy) defines pf_model_destroyp for PF_CLEANUP.
+ * A type cannot stand in parentheses.  NOLINTBEGIN(bugprone-macro-parentheses) */
 #define PF_DEFINE_CLEANUP(type, destroy)                   \
     static inline PF_UNUSED void destroy##p(type **object) \
     {                                                      \
         destroy(*object);                                  \
         *object = 0;                                       \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define PF_ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 #define PF_MIN(a, b) ((a) < (b) ? (a) : (b))
