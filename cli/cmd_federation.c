@@ -150,6 +150,7 @@ struct job {
     struct pf_dataset *train, *test;
     struct pf_model *dense;
     double started;
+    char program[PATH_MAX]; /* this binary, for the participants */
 };
 
 static void job_finish(struct job *self)
@@ -197,7 +198,7 @@ static enum pf_status configure(struct job *self, struct pf_federation_config *c
 {
     struct federation_options *options = &self->options;
     *config = (struct pf_federation_config){
-        .program = "/proc/self/exe",
+        .program = self->program,
         .n_participants = options->participants,
         .source = options->data.source,
         .partition = options->partition.partition,
@@ -258,8 +259,17 @@ static enum pf_status check_early(struct job *self, struct pf_error *err)
     return PF_OK;
 }
 
+static enum pf_status find_program(struct job *self, struct pf_error *err)
+{
+    ssize_t n = readlink("/proc/self/exe", self->program, sizeof self->program - 1);
+    if (n < 0) return pf_fail_errno(err, PF_IO, "/proc/self/exe: cannot find this program");
+    self->program[n] = '\0';
+    return PF_OK;
+}
+
 static enum pf_status run(struct job *self, struct pf_error *err)
 {
+    PF_TRY(find_program(self, err));
     PF_TRY(load_data(self, err));
     PF_TRY(prepare_model(self, err));
     PF_TRY(
