@@ -18,7 +18,11 @@
 #include "common/wire/identity.h"
 
 #define PF_WIRE_MAX_FRAME_BYTES 1048576u
-#define PF_WIRE_QUEUE_FRAMES 4096u
+
+/* Frames queued for a peer.  A client holds a whole update (PF_MAX_CHUNKS); a server answers what
+ * was asked for, a few chunks at a time, and must not hoard for a peer that does not read. */
+#define PF_WIRE_CLIENT_FRAMES 4096u
+#define PF_WIRE_SERVER_FRAMES 64u
 
 struct pf_wire_server;
 

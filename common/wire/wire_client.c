@@ -14,7 +14,6 @@
 #include "common/wire/wire.h"
 #include "common/wire/wire_socket.h"
 
-#define RECEIVE_FRAMES 1024
 #define RECONNECT_MS 100
 #define RECONNECT_MAX_MS 10000
 #define MONITOR_ENDPOINT "inproc://packfed.monitor"
@@ -57,7 +56,8 @@ static enum pf_status open_socket(struct pf_wire_client *self, const struct pf_i
     PF_TRY(pf_socket_prepare(self->socket, self->endpoint, identity, err));
     PF_TRY(pf_socket_set_bytes(self->socket, ZMQ_CURVE_SERVERKEY, server_transport, 32,
                                "the server's key", err));
-    PF_TRY(pf_socket_set_int(self->socket, ZMQ_RCVHWM, RECEIVE_FRAMES, "a queue length", err));
+    PF_TRY(pf_socket_set_int(self->socket, ZMQ_SNDHWM, (int)PF_WIRE_CLIENT_FRAMES, "a queue length",
+                             err));
     PF_TRY(pf_socket_set_int(self->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS, "a back-off", err));
     PF_TRY(pf_socket_set_int(self->socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS, "a back-off",
                              err));
@@ -71,7 +71,7 @@ enum pf_status pf_wire_client_create(const char *endpoint, const struct pf_ident
                                      const uint8_t server_transport[32],
                                      struct pf_wire_client **client, struct pf_error *err)
 {
-    PF_TRY(pf_endpoint_check(endpoint, err));
+    PF_TRY(pf_endpoint_check(endpoint, 1, err));
     PF_CLEANUP(pf_wire_client_destroyp)
     struct pf_wire_client *self = PF_ALLOC(1, struct pf_wire_client);
     if (self == NULL) return pf_no_memory(err, "a client");

@@ -16,8 +16,6 @@
 #include "common/wire/wire_socket.h"
 #include "common/wire/zap.h"
 
-/* Frames that may wait for us per connection; then TCP holds the peer back. */
-#define RECEIVE_FRAMES 64
 #define BACKLOG 1024
 #define ROUTING_ID_BYTES 5u
 
@@ -59,7 +57,8 @@ static enum pf_status listen_on(struct pf_wire_server *self, const char *endpoin
     PF_TRY(
         pf_socket_set_int(self->socket, ZMQ_ZAP_ENFORCE_DOMAIN, 1, "an enforced ZAP domain", err));
     PF_TRY(pf_socket_set_int(self->socket, ZMQ_ROUTER_MANDATORY, 1, "mandatory routing", err));
-    PF_TRY(pf_socket_set_int(self->socket, ZMQ_RCVHWM, RECEIVE_FRAMES, "a queue length", err));
+    PF_TRY(pf_socket_set_int(self->socket, ZMQ_SNDHWM, (int)PF_WIRE_SERVER_FRAMES, "a queue length",
+                             err));
     PF_TRY(pf_socket_set_int(self->socket, ZMQ_BACKLOG, BACKLOG, "a backlog", err));
     if (zmq_bind(self->socket, endpoint) != 0) return bind_failed(endpoint, zmq_errno(), err);
     size_t size = sizeof self->endpoint;
@@ -71,7 +70,7 @@ enum pf_status pf_wire_server_create(const char *endpoint, const struct pf_ident
                                      const uint8_t (*allowed)[32], size_t n_allowed,
                                      struct pf_wire_server **server, struct pf_error *err)
 {
-    PF_TRY(pf_endpoint_check(endpoint, err));
+    PF_TRY(pf_endpoint_check(endpoint, 0, err));
     PF_CLEANUP(pf_wire_server_destroyp)
     struct pf_wire_server *self = PF_ALLOC(1, struct pf_wire_server);
     if (self == NULL) return pf_no_memory(err, "a server");
@@ -218,6 +217,6 @@ enum pf_status pf_wire_server_send(struct pf_wire_server *self, size_t peer, con
         return pf_fail(err, PF_NOT_FOUND, "peer %zu is not connected", peer);
     if (zmq_errno() == EAGAIN)
         return pf_fail(err, PF_IO, "peer %zu does not read: its queue of %u frames is full", peer,
-                       PF_WIRE_QUEUE_FRAMES);
+                       PF_WIRE_SERVER_FRAMES);
     return pf_fail(err, PF_IO, "peer %zu: %s", peer, zmq_strerror(zmq_errno()));
 }

@@ -6,12 +6,20 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/text.h"
 #include "common/wire/wire.h"
 
 #define HEARTBEAT_MS 2000
 #define SILENCE_MS 6000
 #define LINGER_MS 2000
+#define STALLED_MS 30000 /* a peer that takes nothing for so long is cut off, and its queue freed \
+                          */
+
+/* Frames that may wait for us per connection; then TCP holds the peer back. */
+#define RECEIVE_FRAMES 64
 #define HANDSHAKE_MS 10000 /* an unauthenticated connection lives no longer */
+
+#define MAX_HOST_BYTES 255u /* of a name in DNS; an address is shorter */
 
 /* A CURVE message is its plain text and 33 bytes: command name, nonce, MAC, flags. */
 #define CURVE_BYTES 33u
@@ -38,7 +46,8 @@ enum pf_status pf_socket_prepare(void *socket, const char *endpoint,
     } settings[] = {
         {ZMQ_LINGER, LINGER_MS, "linger"},
         {ZMQ_SNDTIMEO, 0, "no wait for queues"},
-        {ZMQ_SNDHWM, (int)PF_WIRE_QUEUE_FRAMES, "the length of its queues"},
+        {ZMQ_RCVHWM, RECEIVE_FRAMES, "the length of its queues"},
+        {ZMQ_TCP_MAXRT, STALLED_MS, "an end to connections that stand still"},
         {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS, "heartbeats"},
         {ZMQ_HEARTBEAT_TTL, SILENCE_MS, "heartbeats"},
         {ZMQ_HEARTBEAT_TIMEOUT, SILENCE_MS, "heartbeats"},
@@ -57,14 +66,28 @@ enum pf_status pf_socket_prepare(void *socket, const char *endpoint,
                                "its secret key", err);
 }
 
-enum pf_status pf_endpoint_check(const char *endpoint, struct pf_error *err)
+/* Something, and a colon in it only between brackets. */
+static bool is_host(const char *host, size_t length)
+{
+    if (length == 0 || length > MAX_HOST_BYTES) return false;
+    if (host[0] == '[') return length > 2 && host[length - 1] == ']';
+    return memchr(host, ':', length) == NULL;
+}
+
+enum pf_status pf_endpoint_check(const char *endpoint, uint64_t min_port, struct pf_error *err)
 {
     static const char start[] = "tcp://";
+    const char *host = endpoint + strlen(start);
     const char *colon = strrchr(endpoint, ':');
-    if (strncmp(endpoint, start, strlen(start)) == 0 && colon > endpoint + strlen(start) &&
-        colon[1] != '\0')
-        return PF_OK;
-    return pf_fail(err, PF_INVALID, "%s: not an address like tcp://127.0.0.1:7700", endpoint);
+    if (strncmp(endpoint, start, strlen(start)) != 0 || colon < host ||
+        !is_host(host, (size_t)(colon - host)))
+        return pf_fail(err, PF_INVALID,
+                       "%.300s: not an address like tcp://127.0.0.1:7700 or tcp://[::1]:7700",
+                       endpoint);
+    uint64_t port;
+    struct pf_error detail;
+    if (pf_text_u64("the port", colon + 1, min_port, 65535, &port, &detail) == PF_OK) return PF_OK;
+    return pf_fail(err, PF_INVALID, "%s: %s", endpoint, detail.text);
 }
 
 void pf_socket_skip_parts(void *socket)

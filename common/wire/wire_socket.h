@@ -27,8 +27,10 @@ PF_NODISCARD enum pf_status pf_socket_prepare(void *socket, const char *endpoint
                                               const struct pf_identity *identity,
                                               struct pf_error *err);
 
-/* PF_INVALID unless "tcp://host:port". */
-PF_NODISCARD enum pf_status pf_endpoint_check(const char *endpoint, struct pf_error *err);
+/* PF_INVALID unless "tcp://host:port" with a port from min_port on; an IPv6 host is in brackets.
+ * libzmq itself takes 99999 for 34463 and waits for ever for port 0 to answer. */
+PF_NODISCARD enum pf_status pf_endpoint_check(const char *endpoint, uint64_t min_port,
+                                              struct pf_error *err);
 
 /* Throws away the rest of a message of several parts. */
 void pf_socket_skip_parts(void *socket);
