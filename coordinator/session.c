@@ -289,8 +289,11 @@ enum pf_status pf_cs_event(struct pf_coordinator_session *self, enum pf_log_leve
 void pf_coordinator_session_malformed(struct pf_coordinator_session *self, size_t member)
 {
     assert(member < self->config.n_members);
+    uint64_t n = ++self->members[member].n_malformed;
     self->counters.malformed++;
-    pf_log(PF_LOG_WARNING, "%s sent a frame that cannot be read", self->members[member].name);
+    if (pf_log_worth(n))
+        pf_log(PF_LOG_WARNING, "%s sent a frame that cannot be read (%llu so far)",
+               self->members[member].name, (unsigned long long)n);
 }
 
 const struct pf_coordinator_counters *pf_coordinator_session_counters(

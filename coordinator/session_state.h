@@ -25,6 +25,7 @@ struct pf_member {
     const char *dropped_because; /* static text; PF_PART_DROPPED */
     uint32_t counted_round;      /* the last round its update was counted in; 0: none */
     uint32_t chunks_sent;        /* of the model, in this round */
+    uint64_t n_malformed;        /* frames that could not be read */
     uint32_t n_received;         /* chunks of its update */
     uint8_t *received;           /* [n_update_chunks], 1: held; NULL before the first */
     uint8_t *update;             /* [update_bytes]; NULL before the first and once counted */

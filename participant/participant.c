@@ -138,8 +138,11 @@ static void receive_frame(struct shell *shell, const struct pf_buffer *frame)
     struct pf_message message;
     shell->summary->bytes_received += frame->length;
     if (pf_message_decode(frame->bytes, frame->length, &message, &err) != PF_OK) {
-        pf_log(PF_LOG_WARNING, "refused, malformed: %s", err.text);
         pf_participant_session_malformed(shell->session);
+        uint64_t n = pf_participant_session_counters(shell->session)->malformed;
+        if (pf_log_worth(n))
+            pf_log(PF_LOG_WARNING, "refused, malformed (%llu so far): %s", (unsigned long long)n,
+                   err.text);
         return;
     }
     pf_participant_session_receive(shell->session, &message, pf_clock_monotonic_ms());

@@ -99,8 +99,10 @@ struct pf_message *pf_ps_decline(struct pf_participant_session *self, uint32_t r
 
 bool pf_ps_refuse(struct pf_participant_session *self, enum pf_reason reason, const char *text)
 {
-    self->counters.refused[reason]++;
-    pf_log(PF_LOG_WARNING, "refused, %s: %s", pf_reason_name(reason), text);
+    uint64_t n = ++self->counters.refused[reason];
+    if (pf_log_worth(n))
+        pf_log(PF_LOG_WARNING, "refused, %s (%llu so far): %s", pf_reason_name(reason),
+               (unsigned long long)n, text);
     return false;
 }
 

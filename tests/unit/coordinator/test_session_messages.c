@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "proto/model_file.h"
 #include "session_fixture.h"
 
@@ -95,6 +96,24 @@ static void test_kinds_that_only_a_coordinator_sends(void **state)
     assert_memory_equal(&before, &after, sizeof before);
     pf_coordinator_session_malformed(fx->session, BOB);
     assert_int_equal(pf_coordinator_session_counters(fx->session)->malformed, 1);
+}
+
+static void count_line(void *context, enum pf_log_level level, const char *text)
+{
+    (void)level;
+    *(size_t *)context += strstr(text, "cannot be read") != NULL;
+}
+
+static void test_a_flood_of_garbage_does_not_fill_the_log(void **state)
+{
+    struct fixture *fx = *state;
+    size_t n_lines = 0;
+    pf_log_set_sink(count_line, &n_lines, PF_LOG_WARNING);
+    for (size_t i = 0; i < 100000; i++) pf_coordinator_session_malformed(fx->session, BOB);
+    pf_coordinator_session_malformed(fx->session, ALICE); /* is named all the same */
+    pf_log_set_sink(NULL, NULL, PF_LOG_ERROR);
+    assert_int_equal(n_lines, 17 + 1); /* 2^16 < 100000 < 2^17 */
+    assert_int_equal(pf_coordinator_session_counters(fx->session)->malformed, 100001);
 }
 
 static void test_alive_is_answered(void **state)
@@ -387,6 +406,7 @@ int main(void)
         TEST(test_welcome),
         TEST(test_greetings_refused),
         TEST(test_kinds_that_only_a_coordinator_sends),
+        TEST(test_a_flood_of_garbage_does_not_fill_the_log),
         TEST(test_alive_is_answered),
         TEST(test_model_chunks),
         TEST(test_model_requests_are_limited),
