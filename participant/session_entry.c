@@ -5,10 +5,20 @@
 
 #include "participant/session_parts.h"
 
+/* The entry of a run that was joined before, or NULL. */
+static struct pf_participation *find_run(struct pf_participant_session *self,
+                                         const struct pf_run_id *run_id)
+{
+    for (size_t i = 0; i < self->n_runs; i++)
+        if (memcmp(&self->runs[i].run_id, run_id, sizeof *run_id) == 0) return &self->runs[i];
+    return NULL;
+}
+
 /* Back to the start: the coordinator serves another run now. */
-static void forget_run(struct pf_participant_session *self, int64_t now_ms)
+static void leave_run(struct pf_participant_session *self, int64_t now_ms)
 {
     if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    if (self->last.round != 0) *find_run(self, &self->welcome.run_id) = self->last;
     self->joined = false;
     memset(&self->welcome, 0, sizeof self->welcome);
     memset(&self->last, 0, sizeof self->last);
@@ -40,6 +50,11 @@ static bool check_welcome(struct pf_participant_session *self, const struct pf_m
     } else if (pf_participant_policy_network(&self->config.policy, &welcome->network, &err) !=
                PF_OK) {
         reason = PF_REASON_ARCHITECTURE;
+    } else if (self->n_runs == PF_PARTICIPANT_MAX_RUNS &&
+               find_run(self, &message->run_id) == NULL) {
+        reason = PF_REASON_POLICY;
+        pf_fail(&err, PF_REFUSED, "the coordinator served %u different runs; start again for more",
+                PF_PARTICIPANT_MAX_RUNS);
     }
     if (reason == PF_REASON_NONE) return true;
     pf_ps_refuse(self, reason, err.text);
@@ -65,6 +80,11 @@ static bool on_welcome(struct pf_participant_session *self, const struct pf_mess
         self->joined = true;
         self->welcome = *welcome;
         self->welcome.run_id = message->run_id; /* the one that every message carries */
+        struct pf_participation *known = find_run(self, &message->run_id);
+        if (known != NULL)
+            pf_participant_session_recall(self, known);
+        else
+            self->runs[self->n_runs++].run_id = message->run_id;
         pf_ps_push(self, PF_PARTICIPANT_RECALL)->run_id = message->run_id;
         pf_ps_set_phase(self, PF_PARTICIPANT_IDLE);
     }
@@ -82,7 +102,7 @@ static void on_wrong_run(struct pf_participant_session *self, const struct pf_ru
 {
     if (!self->joined) return;
     if (memcmp(served, &self->welcome.run_id, sizeof *served) != 0)
-        forget_run(self, now_ms);
+        leave_run(self, now_ms);
     else if (!self->greeting)
         pf_ps_greet(self, now_ms);
 }
@@ -132,7 +152,7 @@ static bool on_finished(struct pf_participant_session *self, const struct pf_mes
                         int64_t now_ms)
 {
     if (self->joined && !in_run(self, message)) {
-        forget_run(self, now_ms); /* HELLO will tell whether that run concerns us */
+        leave_run(self, now_ms); /* HELLO will tell whether that run concerns us */
         return true;
     }
     char text[PF_MAX_REASON_BYTES];

@@ -10,6 +10,7 @@
 #define PF_PARTICIPANT_MAX_ACTIONS 64u
 #define PF_PARTICIPANT_MAX_WINDOW 32u
 #define PF_PARTICIPANT_MAX_SENTENCE 512u
+#define PF_PARTICIPANT_MAX_RUNS 16u /* joined in one life; what was done in each is kept */
 
 struct pf_participant_session {
     struct pf_participant_session_config config;
@@ -24,6 +25,10 @@ struct pf_participant_session {
     int64_t alive_ms; /* next ALIVE */
 
     struct pf_participation last; /* the newest round that was tied to a model */
+    /* The same of each run that was joined, as it was left: coming back must not make a second
+     * model for a round possible. */
+    struct pf_participation runs[PF_PARTICIPANT_MAX_RUNS];
+    size_t n_runs;
     enum pf_reason declined_because;
     char declined_text[PF_MAX_REASON_BYTES];
     uint32_t over_round; /* the newest round whose end was told */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "fixture.h"
 
 static struct fixture f;
@@ -199,6 +200,68 @@ static void test_a_ledger_ties_the_round_to_its_model_across_a_restart(void **st
     assert_true(give(&f, &same));
     assert_int_equal(phase(&f), PF_PARTICIPANT_FETCHING);
     pf_buffer_finish(&other.bytes);
+}
+
+static void count_line(void *context, enum pf_log_level level, const char *text)
+{
+    (void)level, (void)text;
+    ++*(size_t *)context;
+}
+
+static void test_a_flood_of_refusals_does_not_fill_the_log(void **state)
+{
+    (void)state;
+    size_t n_lines = 0;
+    to_training(&f, 1);
+    struct pf_message second = offer(&f, 1, &f.model);
+    second.offer.model_hash.bytes[0] ^= 1;
+    pf_log_set_sink(count_line, &n_lines, PF_LOG_WARNING);
+    for (size_t i = 0; i < 10000; i++) assert_false(give(&f, &second));
+    pf_log_set_sink(NULL, NULL, PF_LOG_ERROR);
+    assert_int_equal(n_lines, 14); /* 2^13 < 10000 < 2^14 */
+}
+
+static void switch_run(uint8_t id)
+{
+    struct pf_message over = finished(&f, false);
+    memset(&f.run_id, id, sizeof f.run_id);
+    over.run_id = f.run_id;
+    assert_true(give(&f, &over));
+    struct pf_message answer = welcome(&f);
+    assert_true(give(&f, &answer));
+}
+
+/* Sending a participant to another run and back must not make it forget the round's model. */
+static void test_a_round_is_tied_to_its_model_also_by_way_of_another_run(void **state)
+{
+    (void)state;
+    uint8_t first = f.run_id.bytes[0];
+    to_training(&f, 3);
+    struct pf_message second = offer(&f, 3, &f.model);
+    second.offer.model_hash.bytes[0] ^= 1;
+    switch_run(0x11);
+    switch_run(0x22);
+    switch_run(first);
+    assert_false(give(&f, &second));
+    assert_true(declined(&f, PF_REASON_POLICY, 3));
+    struct pf_message older = offer(&f, 2, &f.model);
+    assert_false(give(&f, &older));
+    assert_true(declined(&f, PF_REASON_LATE, 2));
+}
+
+static void test_too_many_runs_in_one_life_end_it(void **state)
+{
+    (void)state;
+    to_idle(&f);
+    for (uint8_t id = 1; id < PF_PARTICIPANT_MAX_RUNS; id++) switch_run(id);
+    struct pf_message over = finished(&f, false);
+    memset(&over.run_id, 0xee, sizeof over.run_id);
+    give(&f, &over);
+    struct pf_message last = welcome(&f);
+    last.run_id = over.run_id;
+    assert_false(give(&f, &last));
+    assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
+    assert_non_null(strstr(sentence(), "runs"));
 }
 
 static void test_an_old_round_is_refused(void **state)
@@ -407,6 +470,9 @@ int main(void)
         TEST(test_a_model_of_another_network_is_declined),
         TEST(test_a_second_model_for_one_round_is_refused),
         TEST(test_a_ledger_ties_the_round_to_its_model_across_a_restart),
+        TEST(test_a_flood_of_refusals_does_not_fill_the_log),
+        TEST(test_a_round_is_tied_to_its_model_also_by_way_of_another_run),
+        TEST(test_too_many_runs_in_one_life_end_it),
         TEST(test_an_old_round_is_refused),
         TEST(test_a_cohort_below_the_minimum_is_declined),
         TEST(test_an_architecture_other_than_the_pinned_one_ends_it),
