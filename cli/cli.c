@@ -39,6 +39,7 @@ static void install_signal_handlers(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file too large is a failed write, with a sentence */
 }
 
 int pf_cli_fail(const char *command, const struct pf_error *err)
