@@ -122,7 +122,7 @@ void pf_children_reap(struct pf_children *self)
     }
 }
 
-static size_t still_running(const struct pf_children *self)
+size_t pf_children_running(const struct pf_children *self)
 {
     size_t n = 0;
     for (size_t i = 0; i < self->n; i++) n += self->items[i].pid > 0;
@@ -134,7 +134,7 @@ size_t pf_children_wait(struct pf_children *self, int timeout_ms)
     int64_t deadline = pf_clock_monotonic_ms() + timeout_ms;
     for (;;) {
         pf_children_reap(self);
-        size_t running = still_running(self);
+        size_t running = pf_children_running(self);
         if (running == 0 || pf_clock_monotonic_ms() >= deadline) return running;
         nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
     }

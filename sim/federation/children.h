@@ -24,6 +24,9 @@ PF_NODISCARD enum pf_status pf_children_spawn(struct pf_children *self, const ch
 /* Notes who has ended since the last call, and logs a warning for each that ended badly. */
 void pf_children_reap(struct pf_children *self);
 
+/* How many have not been seen to end. */
+size_t pf_children_running(const struct pf_children *self);
+
 /* Waits up to timeout_ms for all to end by themselves; returns how many still run. */
 size_t pf_children_wait(struct pf_children *self, int timeout_ms);
 

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +21,10 @@ struct federation {
     struct pf_identity *members; /* [n_participants] */
     struct pf_roster *roster;
     struct pf_children *children;
-    struct pf_error launch_error; /* of the listening callback, which cannot return one */
+    const struct pf_progress *progress; /* of the caller */
+    atomic_bool stop;                   /* the coordinator's */
+    bool launched;
+    struct pf_error trouble; /* why the run was stopped from here; PF_OK: it was not */
 };
 
 static void federation_finish(struct federation *self)
@@ -168,25 +172,42 @@ static enum pf_status launch(struct federation *self, const char *endpoint, stru
 
 /* ---- the run ------------------------------------------------------------------------------ */
 
+static void stop_because(struct federation *self)
+{
+    pf_log(PF_LOG_ERROR, "%s", self->trouble.text);
+    atomic_store(&self->stop, true);
+}
+
 static void on_listening(void *context, const char *endpoint)
 {
     struct federation *self = context;
-    if (launch(self, endpoint, &self->launch_error) != PF_OK)
-        pf_log(PF_LOG_ERROR, "%s", self->launch_error.text);
+    if (launch(self, endpoint, &self->trouble) == PF_OK)
+        self->launched = true;
+    else
+        stop_because(self);
 }
 
-struct watch {
-    const struct pf_progress *progress;
-    struct pf_children *children;
-};
+/* Participants that have ended are not started again: without any, nothing is left to wait for. */
+static void watch_participants(struct federation *self)
+{
+    pf_children_reap(self->children);
+    if (!self->launched || atomic_load(&self->stop) || pf_children_running(self->children) > 0)
+        return;
+    (void)pf_fail(&self->trouble, PF_IO,
+                  "all participants have ended before the run did; their logs say why: "
+                  "%s/participants",
+                  self->config->coordinator.run_folder);
+    stop_because(self);
+}
 
-/* Every progress report is also a moment to notice participants that have ended. */
+/* Every progress report is also a moment to look after the participants and the caller's wish. */
 static void on_progress(void *context, const char *what, size_t done, size_t total,
                         const char *detail)
 {
-    struct watch *self = context;
-    pf_children_reap(self->children);
+    struct federation *self = context;
     pf_progress_update(self->progress, what, done, total, detail);
+    if (pf_progress_stopped(self->progress)) atomic_store(&self->stop, true);
+    if (done < total) watch_participants(self); /* afterwards they are meant to end */
 }
 
 static enum pf_status check(const struct pf_federation_config *config, struct pf_error *err)
@@ -203,7 +224,7 @@ enum pf_status pf_federation_run(const struct pf_federation_config *config,
                                  struct pf_coordinator_result *result, struct pf_error *err)
 {
     PF_TRY(check(config, err));
-    PF_CLEANUP(federation_finish) struct federation self = {.config = config};
+    PF_CLEANUP(federation_finish) struct federation self = {.config = config, .progress = progress};
     PF_TRY(pf_identity_generate("authority", &self.authority, err));
     PF_TRY(pf_identity_generate("coordinator", &self.coordinator, err));
     PF_TRY(make_members(&self, err));
@@ -215,10 +236,11 @@ enum pf_status pf_federation_run(const struct pf_federation_config *config,
     coordinator.listen = "tcp://127.0.0.1:0";
     coordinator.listening = on_listening;
     coordinator.listening_context = &self;
-    struct watch watch = {.progress = progress, .children = self.children};
-    struct pf_progress watched = {
-        .update = on_progress, .context = &watch, .stop = progress != NULL ? progress->stop : NULL};
+    const struct pf_progress watched = {
+        .update = on_progress, .context = &self, .stop = &self.stop};
     enum pf_status status = pf_coordinator_run(&coordinator, &watched, result, err);
     if (status == PF_OK) (void)pf_children_wait(self.children, PARTING_MS);
+    if (status != PF_OK && self.trouble.status != PF_OK)
+        return pf_fail(err, self.trouble.status, "%s", self.trouble.text);
     return status;
 }

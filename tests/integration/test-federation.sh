@@ -40,5 +40,21 @@ cmp -s RUN/retrained.pfm OTHER/retrained.pfm && fail "another seed gave the same
 pass "another seed gives another model"
 
 refused 1 "RUN: .*(not empty|exists)" run --out RUN
+# --- all participants gone: there is nothing to wait for, least of all --join-timeout
+# shellcheck disable=SC2086
+"$packfed" federation $tiny_network $tiny_data --participants 3 --pretrain-epochs 1 --rounds 50 \
+    --alpha 4,4 --local-epochs 20 --out GONE >/dev/null 2>gone.log &
+gone=$!
+background="$background $gone"
+trains() { grep -q training GONE/participants/p03.log; }
+until_true 60 trains || fail "no training in GONE"
+# shellcheck disable=SC2046
+kill -9 $(pgrep -P "$gone") || fail "no participants to kill"
+ended() { ! kill -0 "$gone"; }
+until_true 20 ended || fail "the federation waits for participants that are gone"
+wait "$gone" && fail "a federation without participants succeeded"
+grep -q "federation: all participants have ended.*GONE/participants" gone.log || fail "no word of why"
+pass "a federation whose participants are all gone ends: $(tail -n 1 gone.log)"
+
 pgrep -f "$scratch" >/dev/null && fail "processes were left behind"
 pass "nobody is left behind"
