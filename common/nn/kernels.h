@@ -74,6 +74,18 @@ struct pf_affine_back {
     float a, b, c;
 };
 
+/* Memory that will be read soon.  Products have time to spare for the memory bus: they fetch these
+ * lines while they compute, from the first range on, and leave in `ranges` what they did not get
+ * to.  Only a matter of speed. */
+#define PF_LINE 64u
+#define PF_AHEAD_RANGES 2u
+struct pf_ahead {
+    struct {
+        const char *next;
+        size_t n_lines;
+    } ranges[PF_AHEAD_RANGES];
+};
+
 struct pf_kernels {
     const char *name; /* "avx512", "avx2", "generic", "reference" */
 
@@ -114,21 +126,24 @@ struct pf_kernels {
     /* out[n_rows][64], row stride out_stride, = W x for one tile.  panels[n_rows / 4][K][4];
      * x[K][64].  n_rows is a multiple of 4. */
     void (*product)(float *out, size_t out_stride, const float *panels, const float *x,
-                    size_t n_rows, size_t n_columns);
+                    size_t n_rows, size_t n_columns, struct pf_ahead *ahead);
 
     /* dw[n_rows][n_columns] += Σ over all pixels of dy[row] · x[column].  Tiles of dy and x have
      * their rows padded to multiples of 4; strides are floats from tile to tile. */
     void (*product_weights)(float *dw, size_t n_rows, size_t n_columns, const float *dy,
-                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles);
+                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                            struct pf_ahead *ahead);
 
     /* out[row][64] = Σ over survivors i in [start[row], start[row + 1]) of weight · x[i.row]. */
     void (*packed)(float *out, size_t out_stride, const uint32_t *start,
-                   const struct pf_survivor *survivors, const float *x, size_t n_rows);
+                   const struct pf_survivor *survivors, const float *x, size_t n_rows,
+                   struct pf_ahead *ahead);
 
     /* partial[survivor][16], lane by lane, += dy[row] · x[survivor's row] over all pixels. */
     void (*packed_weights)(float *partial, const uint32_t *start,
                            const struct pf_survivor *survivors, size_t n_rows, const float *dy,
-                           size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles);
+                           size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                           struct pf_ahead *ahead);
 };
 
 /* The plain twins. */

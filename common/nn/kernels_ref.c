@@ -128,8 +128,9 @@ static void emit_ref(float *y, size_t y_stride, const float *tile, size_t n_rows
 }
 
 static void product_ref(float *out, size_t out_stride, const float *panels, const float *x,
-                        size_t n_rows, size_t n_columns)
+                        size_t n_rows, size_t n_columns, struct pf_ahead *ahead)
 {
+    (void)ahead;
     for (size_t r = 0; r < n_rows; r++) {
         const float *panel = panels + r / PF_ROW_BLOCK * PF_ROW_BLOCK * n_columns;
         for (size_t p = 0; p < PF_TILE; p++) {
@@ -142,8 +143,10 @@ static void product_ref(float *out, size_t out_stride, const float *panels, cons
 }
 
 static void product_weights_ref(float *dw, size_t n_rows, size_t n_columns, const float *dy,
-                                size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles)
+                                size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                                struct pf_ahead *ahead)
 {
+    (void)ahead;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t k = 0; k < n_columns; k++)
             for (size_t t = 0; t < n_tiles; t++)
@@ -153,8 +156,10 @@ static void product_weights_ref(float *dw, size_t n_rows, size_t n_columns, cons
 }
 
 static void packed_ref(float *out, size_t out_stride, const uint32_t *start,
-                       const struct pf_survivor *survivors, const float *x, size_t n_rows)
+                       const struct pf_survivor *survivors, const float *x, size_t n_rows,
+                       struct pf_ahead *ahead)
 {
+    (void)ahead;
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t p = 0; p < PF_TILE; p++) {
             float sum = 0.0f;
@@ -167,8 +172,10 @@ static void packed_ref(float *out, size_t out_stride, const uint32_t *start,
 
 static void packed_weights_ref(float *partial, const uint32_t *start,
                                const struct pf_survivor *survivors, size_t n_rows, const float *dy,
-                               size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles)
+                               size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                               struct pf_ahead *ahead)
 {
+    (void)ahead;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t i = start[r]; i < start[r + 1]; i++)
             for (size_t t = 0; t < n_tiles; t++)

@@ -217,22 +217,45 @@ static void emit(float *y, size_t y_stride, const float *tile, size_t n_rows, si
     if (sums != NULL) v_stream_end();
 }
 
+/* Asks for up to n lines of what will be read soon. */
+static inline void fetch_ahead(struct pf_ahead *ahead, size_t n)
+{
+    for (size_t r = 0; r < PF_AHEAD_RANGES; r++) {
+        size_t n_now = ahead->ranges[r].n_lines < n ? ahead->ranges[r].n_lines : n;
+        const char *next = ahead->ranges[r].next;
+        for (size_t i = 0; i < n_now; i++) __builtin_prefetch(next + i * PF_LINE, 0, 2);
+        ahead->ranges[r].next = next + n_now * PF_LINE;
+        ahead->ranges[r].n_lines -= n_now;
+        n -= n_now;
+    }
+}
+
+/* A processor can wait for about so many lines at once, and so many columns' products take about
+ * as long as they do. */
+#define LINES_AT_ONCE 16u
+#define LINES_PER_ROW 4u /* of a packed product, which takes less long */
+#define COLUMNS_AT_ONCE 32u
+
 /* 4 rows × VECTORS_PER_BLOCK vectors of output stay in registers while k runs. */
 static inline void product_block(float *out, size_t out_stride, const float *panel, const float *x,
-                                 size_t n_columns)
+                                 size_t n_columns, struct pf_ahead *ahead)
 {
     vec acc[PF_ROW_BLOCK][VECTORS_PER_BLOCK];
     UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
         UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] = v_zero();
-    for (size_t k = 0; k < n_columns; k++) {
-        vec x_k[VECTORS_PER_BLOCK];
-        UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) x_k[j] =
-            v_load(x + k * PF_TILE + j * LANES);
-        UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
-        {
-            vec w = v_set1(panel[k * PF_ROW_BLOCK + i]);
-            UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] =
-                v_fma(w, x_k[j], acc[i][j]);
+    for (size_t first = 0; first < n_columns; first += COLUMNS_AT_ONCE) {
+        size_t end = first + COLUMNS_AT_ONCE < n_columns ? first + COLUMNS_AT_ONCE : n_columns;
+        fetch_ahead(ahead, LINES_AT_ONCE);
+        for (size_t k = first; k < end; k++) {
+            vec x_k[VECTORS_PER_BLOCK];
+            UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) x_k[j] =
+                v_load(x + k * PF_TILE + j * LANES);
+            UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
+            {
+                vec w = v_set1(panel[k * PF_ROW_BLOCK + i]);
+                UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] =
+                    v_fma(w, x_k[j], acc[i][j]);
+            }
         }
     }
     UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
@@ -241,40 +264,39 @@ static inline void product_block(float *out, size_t out_stride, const float *pan
 }
 
 static void product(float *out, size_t out_stride, const float *panels, const float *x,
-                    size_t n_rows, size_t n_columns)
+                    size_t n_rows, size_t n_columns, struct pf_ahead *ahead)
 {
     for (size_t r = 0; r < n_rows; r += PF_ROW_BLOCK)
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_BLOCK * LANES)
             product_block(out + r * out_stride + p, out_stride, panels + r * n_columns, x + p,
-                          n_columns);
+                          n_columns, ahead);
 }
 
 /* Rows × columns of dw whose vector sums stay in registers. */
 #define WEIGHT_ROWS 4u
-#define WEIGHT_COLUMNS (LANES == 16u ? 4u : 2u)
+#define WEIGHT_COLUMNS (LANES / WEIGHT_ROWS)
 
 static inline void weights_block(float *sums, const float *dy, size_t dy_stride, const float *x,
                                  size_t x_stride, size_t n_tiles)
 {
-    vec acc[WEIGHT_ROWS][WEIGHT_COLUMNS];
+    vec acc[WEIGHT_ROWS * WEIGHT_COLUMNS];
     UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
-        UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i][j] = v_zero();
+        UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i * WEIGHT_COLUMNS + j] = v_zero();
     for (size_t t = 0; t < n_tiles; t++) {
-        for (size_t p = 0; p < PF_TILE; p += LANES) {
+        UNROLL for (size_t p = 0; p < PF_TILE; p += LANES)
+        {
             vec x_p[WEIGHT_COLUMNS];
             UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) x_p[j] =
                 v_load(x + t * x_stride + j * PF_TILE + p);
             UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
             {
                 vec dy_p = v_load(dy + t * dy_stride + i * PF_TILE + p);
-                UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i][j] =
-                    v_fma(dy_p, x_p[j], acc[i][j]);
+                UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) acc[i * WEIGHT_COLUMNS + j] =
+                    v_fma(dy_p, x_p[j], acc[i * WEIGHT_COLUMNS + j]);
             }
         }
     }
-    UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
-        UNROLL for (size_t j = 0; j < WEIGHT_COLUMNS; j++) sums[i * WEIGHT_COLUMNS + j] =
-            v_sum(acc[i][j]);
+    v_sums(sums, acc);
 }
 
 /* Columns of x kept in the first cache while all rows of dy pass: 16 · 512 pixels = 32 KiB. */
@@ -282,12 +304,14 @@ static inline void weights_block(float *sums, const float *dy, size_t dy_stride,
 #define TILES_PER_PASS 8u
 
 static void weights_pass(float *dw, size_t n_rows, size_t n_columns, size_t first, const float *dy,
-                         size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles)
+                         size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                         struct pf_ahead *ahead)
 {
     size_t last = first + COLUMNS_PER_PASS < n_columns ? first + COLUMNS_PER_PASS : n_columns;
     for (size_t r = 0; r < n_rows; r += WEIGHT_ROWS) {
         for (size_t k = first; k < last; k += WEIGHT_COLUMNS) {
             float sums[WEIGHT_ROWS * WEIGHT_COLUMNS];
+            fetch_ahead(ahead, LINES_AT_ONCE);
             weights_block(sums, dy + r * PF_TILE, dy_stride, x + k * PF_TILE, x_stride, n_tiles);
             for (size_t i = 0; i < WEIGHT_ROWS && r + i < n_rows; i++)
                 for (size_t j = 0; j < WEIGHT_COLUMNS && k + j < n_columns; j++)
@@ -297,22 +321,25 @@ static void weights_pass(float *dw, size_t n_rows, size_t n_columns, size_t firs
 }
 
 static void product_weights(float *dw, size_t n_rows, size_t n_columns, const float *dy,
-                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles)
+                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                            struct pf_ahead *ahead)
 {
     for (size_t t = 0; t < n_tiles; t += TILES_PER_PASS) {
         size_t n = n_tiles - t < TILES_PER_PASS ? n_tiles - t : TILES_PER_PASS;
         for (size_t k = 0; k < n_columns; k += COLUMNS_PER_PASS)
             weights_pass(dw, n_rows, n_columns, k, dy + t * dy_stride, dy_stride, x + t * x_stride,
-                         x_stride, n);
+                         x_stride, n, ahead);
     }
 }
 
 #define VECTORS_PER_TILE (PF_TILE / LANES < 4u ? PF_TILE / LANES : 4u)
 
 static void packed(float *out, size_t out_stride, const uint32_t *start,
-                   const struct pf_survivor *survivors, const float *x, size_t n_rows)
+                   const struct pf_survivor *survivors, const float *x, size_t n_rows,
+                   struct pf_ahead *ahead)
 {
     for (size_t r = 0; r < n_rows; r++) {
+        fetch_ahead(ahead, LINES_PER_ROW);
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
             vec acc[VECTORS_PER_TILE];
             UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] = v_zero();
@@ -330,9 +357,10 @@ static void packed(float *out, size_t out_stride, const uint32_t *start,
 
 static void packed_weights_tile(float *partial, const uint32_t *start,
                                 const struct pf_survivor *survivors, size_t n_rows, const float *dy,
-                                const float *x)
+                                const float *x, struct pf_ahead *ahead)
 {
     for (size_t r = 0; r < n_rows; r++) {
+        fetch_ahead(ahead, LINES_PER_ROW);
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
             vec dy_p[VECTORS_PER_TILE];
             UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) dy_p[j] =
@@ -352,11 +380,12 @@ static void packed_weights_tile(float *partial, const uint32_t *start,
 
 static void packed_weights(float *partial, const uint32_t *start,
                            const struct pf_survivor *survivors, size_t n_rows, const float *dy,
-                           size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles)
+                           size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
+                           struct pf_ahead *ahead)
 {
     for (size_t t = 0; t < n_tiles; t++)
-        packed_weights_tile(partial, start, survivors, n_rows, dy + t * dy_stride,
-                            x + t * x_stride);
+        packed_weights_tile(partial, start, survivors, n_rows, dy + t * dy_stride, x + t * x_stride,
+                            ahead);
 }
 
 const struct pf_kernels PF_KERNELS_TABLE = {

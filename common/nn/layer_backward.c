@@ -10,6 +10,7 @@ struct chunk {
     struct pf_layer_back back; /* its pointers at the first image of the chunk */
     size_t n_images;
     size_t n_groups; /* of output pixels */
+    struct pf_ahead ahead;
 };
 
 /* scratch->dy ← gradient of the convolution's output, in tiles. */
@@ -29,7 +30,7 @@ static void output_gradient(const struct chunk *self)
 }
 
 /* dw (or, for a packed layer, scratch->partial) += the gradient of the weights. */
-static void weight_gradient(const struct chunk *self)
+static void weight_gradient(struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
     struct pf_scratch *scratch = self->scratch;
@@ -42,15 +43,16 @@ static void weight_gradient(const struct chunk *self)
         if (plan->layer->packing != NULL)
             self->kernels->packed_weights(scratch->partial, plan->forward.start,
                                           plan->forward.survivors, plan->n_rows, dy, dy_stride,
-                                          scratch->x, x_stride, pf_tiles_of(n));
+                                          scratch->x, x_stride, pf_tiles_of(n), &self->ahead);
         else
             self->kernels->product_weights(self->back.dw, plan->n_rows, plan->n_columns, dy,
-                                           dy_stride, scratch->x, x_stride, pf_tiles_of(n));
+                                           dy_stride, scratch->x, x_stride, pf_tiles_of(n),
+                                           &self->ahead);
     }
 }
 
 /* scratch->dx ← gradient of columns [first, first + n_rows), n_rows in whole row blocks. */
-static void column_gradient(const struct chunk *self, size_t first, size_t n_rows)
+static void column_gradient(struct chunk *self, size_t first, size_t n_rows)
 {
     const struct pf_layer_plan *plan = self->plan;
     size_t stride = pf_layer_dx_stride(plan);
@@ -59,10 +61,10 @@ static void column_gradient(const struct chunk *self, size_t first, size_t n_row
         float *out = self->scratch->dx + t * PF_TILE;
         if (plan->layer->packing != NULL)
             self->kernels->packed(out, stride, plan->backward.start + first,
-                                  plan->backward.survivors, dy, n_rows);
+                                  plan->backward.survivors, dy, n_rows, &self->ahead);
         else
             self->kernels->product(out, stride, plan->back_panels + first * plan->n_rows, dy,
-                                   n_rows, plan->n_rows);
+                                   n_rows, plan->n_rows, &self->ahead);
     }
 }
 
@@ -83,18 +85,17 @@ static void channel_gradient(const struct chunk *self, size_t first, size_t n)
     }
 }
 
-static void input_gradient(const struct chunk *self)
+static void input_gradient(struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
     size_t taps = plan->columns.taps_per_channel, block = pf_layer_block_channels(plan);
-    float *sums = self->scratch->sums;
-    memset(sums, 0, plan->n_channels * 2 * PF_GROUP * sizeof *sums);
+    pf_ahead_set(&self->ahead, 0, self->back.in.planes,
+                 self->n_images * plan->n_channels * plan->in_padded);
     for (size_t first = 0; first < plan->n_channels; first += block) {
         size_t n = PF_MIN(block, plan->n_channels - first);
         column_gradient(self, first * taps, pf_round_up(n * taps, PF_ROW_BLOCK));
         channel_gradient(self, first, n);
     }
-    pf_channel_sums_add(self->back.totals_in, sums, plan->n_channels);
 }
 
 static void advance(struct pf_layer_back *back, const struct pf_layer_plan *plan, size_t n_images)
@@ -117,22 +118,45 @@ static void fold_partial(float *dw, const float *partial, size_t n_weights)
     }
 }
 
+/* The input's gradient comes first: while its products run, the input is fetched, which both
+ * halves read; while the weights' products run, the next chunk is. */
+static void backward_chunk(struct chunk *self, size_t n_next)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    size_t image = plan->n_rows * plan->out_padded;
+    output_gradient(self);
+    if (self->back.g_in != NULL) input_gradient(self);
+    pf_ahead_set(&self->ahead, 0, self->back.g + self->n_images * image, n_next * image);
+    pf_ahead_set(&self->ahead, 1, self->back.y + self->n_images * image, n_next * image);
+    weight_gradient(self);
+}
+
+static void flush_sums(struct pf_scratch *scratch, struct pf_channel_sums *totals, size_t n)
+{
+    pf_channel_sums_add(totals, scratch->sums, n);
+    memset(scratch->sums, 0, n * 2 * PF_GROUP * sizeof *scratch->sums);
+}
+
 void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                        struct pf_scratch *scratch, const struct pf_layer_back *back,
                        size_t n_images)
 {
-    size_t n_weights = plan->layer->n_weights, n_chunk = pf_layer_chunk_images(plan);
+    size_t n_weights = plan->layer->n_weights, n_chunk = pf_layer_chunk_images(plan), summed = 0;
     bool packed = plan->layer->packing != NULL;
     float *sums = packed ? scratch->partial : back->dw;
     memset(sums, 0, n_weights * (packed ? PF_GROUP : 1) * sizeof *sums);
+    memset(scratch->sums, 0, plan->n_channels * 2 * PF_GROUP * sizeof *scratch->sums);
     struct pf_layer_back rest = *back;
     for (size_t i = 0; i < n_images; i += n_chunk) {
         size_t n = PF_MIN(n_chunk, n_images - i);
-        struct chunk chunk = {plan, kernels, scratch, rest, n, n * plan->out_padded / PF_GROUP};
-        output_gradient(&chunk);
-        weight_gradient(&chunk);
-        if (back->g_in != NULL) input_gradient(&chunk);
+        struct chunk chunk = {
+            plan, kernels, scratch, rest, n, n * plan->out_padded / PF_GROUP, {.ranges = {{0}}}};
+        backward_chunk(&chunk, PF_MIN(n_chunk, n_images - i - n));
         advance(&rest, plan, n);
+        summed += n * plan->in_padded;
+        if (back->g_in == NULL || (summed < PF_SUMMED_PIXELS && i + n < n_images)) continue;
+        flush_sums(scratch, back->totals_in, plan->n_channels);
+        summed = 0;
     }
     if (packed) fold_partial(back->dw, scratch->partial, n_weights);
 }

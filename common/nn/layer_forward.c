@@ -2,6 +2,8 @@
 
 #include "common/nn/layer_pass.h"
 
+#define FORWARD_PIXELS 256u /* of a chunk's output, unless one image has more */
+
 void pf_channel_sums_add(struct pf_channel_sums *totals, const float *sums, size_t n)
 {
     for (size_t c = 0; c < n; c++) {
@@ -84,52 +86,74 @@ static void emit_tile(const struct pf_layer_plan *plan, const struct pf_kernels 
     }
 }
 
-static void forward_band(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
-                         struct pf_scratch *scratch, float *y, size_t first, size_t n_groups,
-                         const float *pivot, bool summed)
+/* One chunk of images on its way forward. */
+struct chunk {
+    const struct pf_layer_plan *plan;
+    const struct pf_kernels *kernels;
+    struct pf_scratch *scratch;
+    float *y;
+    const float *pivot;
+    bool summed;
+    struct pf_ahead ahead; /* the input of the next chunk */
+};
+
+static void forward_band(struct chunk *self, size_t first, size_t n_groups)
 {
+    const struct pf_layer_plan *plan = self->plan;
+    float *tile = self->scratch->tile;
     size_t end = first + n_groups;
     for (size_t group = first; group < end; group += PF_GROUPS_PER_TILE) {
-        const float *x =
-            scratch->x + (group - first) / PF_GROUPS_PER_TILE * plan->columns_padded * PF_TILE;
+        size_t t = (group - first) / PF_GROUPS_PER_TILE;
+        const float *x = self->scratch->x + t * plan->columns_padded * PF_TILE;
         if (plan->layer->packing != NULL)
-            kernels->packed(scratch->tile, PF_TILE, plan->forward.start, plan->forward.survivors, x,
-                            plan->n_rows);
+            self->kernels->packed(tile, PF_TILE, plan->forward.start, plan->forward.survivors, x,
+                                  plan->n_rows, &self->ahead);
         else
-            kernels->product(scratch->tile, PF_TILE, plan->panels, x, plan->rows_padded,
-                             plan->n_columns);
-        emit_tile(plan, kernels, scratch, y, group, PF_MIN(group + PF_GROUPS_PER_TILE, end), pivot,
-                  summed);
+            self->kernels->product(tile, PF_TILE, plan->panels, x, plan->rows_padded,
+                                   plan->n_columns, &self->ahead);
+        emit_tile(plan, self->kernels, self->scratch, self->y, group,
+                  PF_MIN(group + PF_GROUPS_PER_TILE, end), self->pivot, self->summed);
     }
 }
 
-static void forward_chunk(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
-                          struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
-                          float *y, const float *pivot, bool summed)
+static struct pf_layer_input input_from(const struct pf_layer_plan *plan, struct pf_layer_input in,
+                                        size_t image)
 {
-    size_t n_groups = n_images * plan->out_padded / PF_GROUP;
-    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE;
-    for (size_t first = 0; first < n_groups; first += band) {
-        size_t n = PF_MIN(band, n_groups - first);
-        pf_layer_columns(plan, kernels, scratch->x, in, first, n);
-        forward_band(plan, kernels, scratch, y, first, n, pivot, summed);
-    }
+    if (in.planes != NULL) in.planes += image * plan->n_channels * plan->in_padded;
+    if (in.bytes != NULL) in.bytes += image * plan->n_channels * plan->in_pixels;
+    return in;
+}
+
+void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, size_t n)
+{
+    ahead->ranges[range].next = (const char *)floats;
+    ahead->ranges[range].n_lines = floats != NULL ? n * sizeof *floats / PF_LINE : 0;
 }
 
 void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
                       float *y, const float *pivot, struct pf_channel_sums *totals)
 {
-    size_t chunk = pf_layer_chunk_images(plan);
-    for (size_t i = 0; i < n_images; i += chunk) {
-        size_t n = PF_MIN(chunk, n_images - i);
-        struct pf_layer_input part = in;
-        if (in.planes != NULL) part.planes += i * plan->n_channels * plan->in_padded;
-        if (in.bytes != NULL) part.bytes += i * plan->n_channels * plan->in_pixels;
-        if (totals != NULL)
-            memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
-        forward_chunk(plan, kernels, scratch, part, n, y + i * plan->n_rows * plan->out_padded,
-                      pivot, totals != NULL);
-        if (totals != NULL) pf_channel_sums_add(totals, scratch->sums, plan->n_rows);
+    size_t n_chunk = PF_MAX(FORWARD_PIXELS / plan->out_padded, 1);
+    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE, summed_pixels = 0;
+    memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
+    for (size_t i = 0; i < n_images; i += n_chunk) {
+        size_t n = PF_MIN(n_chunk, n_images - i), n_ahead = PF_MIN(n_chunk, n_images - i - n);
+        size_t n_groups = n * plan->out_padded / PF_GROUP;
+        struct pf_layer_input here = input_from(plan, in, i), next = input_from(plan, in, i + n);
+        struct chunk chunk = {
+            plan,  kernels,        scratch,          y + i * plan->n_rows * plan->out_padded,
+            pivot, totals != NULL, {.ranges = {{0}}}};
+        pf_ahead_set(&chunk.ahead, 0, next.planes, n_ahead * plan->n_channels * plan->in_padded);
+        for (size_t first = 0; first < n_groups; first += band) {
+            pf_layer_columns(plan, kernels, scratch->x, here, first,
+                             PF_MIN(band, n_groups - first));
+            forward_band(&chunk, first, PF_MIN(band, n_groups - first));
+        }
+        summed_pixels += n * plan->out_padded;
+        if (totals == NULL || (summed_pixels < PF_SUMMED_PIXELS && i + n < n_images)) continue;
+        pf_channel_sums_add(totals, scratch->sums, plan->n_rows);
+        memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
+        summed_pixels = 0;
     }
 }

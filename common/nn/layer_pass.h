@@ -68,6 +68,9 @@ void pf_channel_sums_add(struct pf_channel_sums *totals, const float *sums, size
 
 /* Private to the two passes. */
 
+/* Pixels that go into single-precision sums before those are added to double ones. */
+#define PF_SUMMED_PIXELS ((size_t)64 << 10)
+
 /* Images per chunk: about 1,024 output pixels, so that a weight gradient gathers many pixels in
  * registers before it touches memory. */
 size_t pf_layer_chunk_images(const struct pf_layer_plan *plan);
@@ -83,6 +86,9 @@ size_t pf_layer_dx_stride(const struct pf_layer_plan *plan);
  * zeros behind them to the end of the tile. */
 void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
                       struct pf_layer_input in, size_t first, size_t n_groups);
+
+/* Range `range` of what products fetch: floats[n], or nothing for NULL. */
+void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, size_t n);
 
 /* Zeros from group n_groups to the end of its tile, in n_rows rows. */
 void pf_tile_clear_tail(float *tiles, size_t tile_stride, size_t n_groups, size_t n_rows);

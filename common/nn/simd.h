@@ -71,6 +71,25 @@ static inline float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
 }
+/* out[16] ← the sums of 16 vectors; halving with transposes costs a third of 16 sums. */
+static inline void v_sums(float *out, const vec *a)
+{
+    vec quarter[4], half[2];
+    for (unsigned i = 0; i < 4; i++) {
+        vec low = _mm512_add_ps(_mm512_unpacklo_ps(a[4 * i], a[4 * i + 1]),
+                                _mm512_unpackhi_ps(a[4 * i], a[4 * i + 1]));
+        vec high = _mm512_add_ps(_mm512_unpacklo_ps(a[4 * i + 2], a[4 * i + 3]),
+                                 _mm512_unpackhi_ps(a[4 * i + 2], a[4 * i + 3]));
+        __m512d x = _mm512_castps_pd(low), y = _mm512_castps_pd(high);
+        quarter[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                                   _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+    }
+    for (unsigned i = 0; i < 2; i++)
+        half[i] = _mm512_add_ps(_mm512_shuffle_f32x4(quarter[2 * i], quarter[2 * i + 1], 0x88),
+                                _mm512_shuffle_f32x4(quarter[2 * i], quarter[2 * i + 1], 0xdd));
+    v_store(out, _mm512_add_ps(_mm512_shuffle_f32x4(half[0], half[1], 0x88),
+                               _mm512_shuffle_f32x4(half[0], half[1], 0xdd)));
+}
 
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -135,6 +154,14 @@ static inline float v_sum(vec a)
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+/* out[8] ← the sums of 8 vectors. */
+static inline void v_sums(float *out, const vec *a)
+{
+    vec low = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+    vec high = _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
+    v_store(out, _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                               _mm256_permute2f128_ps(low, high, 0x31)));
 }
 
 #else
@@ -203,6 +230,11 @@ static inline vec v_gather(const float *base, const int32_t *index)
 static inline float v_sum(vec a)
 {
     return (a[0] + a[2]) + (a[1] + a[3]);
+}
+/* out[4] ← the sums of 4 vectors. */
+static inline void v_sums(float *out, const vec *a)
+{
+    for (unsigned i = 0; i < 4; i++) out[i] = v_sum(a[i]);
 }
 
 #endif

@@ -1,13 +1,12 @@
 #include "common/nn/trainer.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "common/base/memory.h"
+#include "common/nn/arena.h"
 
 #define MAX_SHARDS 16u
 #define MAX_GRADIENT_BYTES ((size_t)1 << 30) /* of all shards together */
-#define HUGE_PAGE ((size_t)2 << 20)
 
 /* Shards are whole images; very large models get fewer, for each has a gradient of its own. */
 static size_t count_shards(const struct pf_model *model, size_t batch)
@@ -73,8 +72,7 @@ static void share_gradients(struct pf_trainer *self, float *current, float *othe
     }
 }
 
-/* Large pages spare the many streams of a pass most of their address translation.  Nothing here
- * need be zero: whatever is read outside of what was written is masked. */
+/* Nothing here need be zero: whatever is read outside of what was written is masked. */
 static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
 {
     size_t guard = pf_round_up(PF_PLANE_GUARD, PF_GROUP), total = 0, largest = 0;
@@ -83,14 +81,13 @@ static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
         total += y_floats(self, l) + 2 * guard;
         largest = PF_MAX(largest, y_floats(self, l));
     }
-    size_t bytes = pf_round_up((total + 2 * largest) * sizeof(float), HUGE_PAGE);
-    self->arena = aligned_alloc(HUGE_PAGE, bytes);
+    size_t bytes = (total + 2 * largest) * sizeof(float);
+    self->arena = pf_arena_take(bytes);
     if (self->arena == NULL)
         return pf_fail(err, PF_NO_MEMORY,
                        "no memory for the %zu MiB of activations of a batch of %zu: train with "
                        "smaller batches (--batch)",
                        bytes >> 20, self->batch);
-    madvise(self->arena, bytes, MADV_HUGEPAGE);
     float *next = self->arena;
     for (size_t l = 0; l < self->n_plans; l++) {
         self->y[l] = next + guard;
@@ -164,7 +161,7 @@ void pf_trainer_destroy(struct pf_trainer *self)
         pf_free(self->batches[i].labels);
     }
     pf_scratch_slots_destroy(self->slots);
-    free(self->arena);
+    pf_arena_give(self->arena);
     pf_free(self->pooled);
     pf_free(self->dpooled);
     pf_free(self->logits);
