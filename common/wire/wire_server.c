@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/wire/wire.h"
+#include "common/wire/wire_guard.h"
 #include "common/wire/wire_socket.h"
 #include "common/wire/zap.h"
 
@@ -28,6 +29,7 @@ struct pf_wire_server {
     void *context;
     void *socket;
     struct pf_zap *zap;
+    struct pf_wire_guard *guard;
     int wake_fd;
     size_t n_peers;
     struct route *routes; /* [n_peers] */
@@ -60,6 +62,7 @@ static enum pf_status listen_on(struct pf_wire_server *self, const char *endpoin
     PF_TRY(pf_socket_set_int(self->socket, ZMQ_SNDHWM, (int)PF_WIRE_SERVER_FRAMES, "a queue length",
                              err));
     PF_TRY(pf_socket_set_int(self->socket, ZMQ_BACKLOG, BACKLOG, "a backlog", err));
+    PF_TRY(pf_wire_guard_create(self->context, self->socket, &self->guard, err));
     if (zmq_bind(self->socket, endpoint) != 0) return bind_failed(endpoint, zmq_errno(), err);
     size_t size = sizeof self->endpoint;
     if (zmq_getsockopt(self->socket, ZMQ_LAST_ENDPOINT, self->endpoint, &size) == 0) return PF_OK;
@@ -91,6 +94,7 @@ enum pf_status pf_wire_server_create(const char *endpoint, const struct pf_ident
 void pf_wire_server_destroy(struct pf_wire_server *self)
 {
     if (self == NULL) return;
+    pf_wire_guard_destroy(self->guard);
     if (self->socket != NULL) zmq_close(self->socket);
     /* Ends the ZAP thread's wait, then waits for that thread's socket and for the linger time. */
     while (self->context != NULL && zmq_ctx_term(self->context) != 0 && zmq_errno() == EINTR) {
@@ -163,6 +167,7 @@ static enum pf_status take(struct pf_wire_server *self, bool *counts, size_t *pe
     enum pf_status status = PF_TIMEOUT;
     if (zmq_msg_recv(&id, self->socket, ZMQ_DONTWAIT) >= 0) {
         status = PF_OK;
+        pf_wire_guard_note(self->guard, &id);
         bool whole = zmq_msg_more(&id) && zmq_msg_recv(&content, self->socket, ZMQ_DONTWAIT) >= 0 &&
                      !zmq_msg_more(&content);
         if (!whole) pf_socket_skip_parts(self->socket);
@@ -186,6 +191,7 @@ enum pf_status pf_wire_server_receive(struct pf_wire_server *self, int timeout_m
     int64_t deadline = timeout_ms < 0 ? -1 : pf_clock_monotonic_ms() + timeout_ms;
     for (;;) {
         bool counts = false;
+        pf_wire_guard_look(self->guard);
         enum pf_status status = take(self, &counts, peer, frame, err);
         if (counts || (status != PF_OK && status != PF_TIMEOUT)) return status;
         if (pf_wake_take(self->wake_fd)) return PF_TIMEOUT;
@@ -193,7 +199,7 @@ enum pf_status pf_wire_server_receive(struct pf_wire_server *self, int timeout_m
         if (status == PF_OK) continue; /* something was dropped: look for the next */
         zmq_pollitem_t items[] = {{.socket = self->socket, .events = ZMQ_POLLIN},
                                   {.fd = self->wake_fd, .events = ZMQ_POLLIN}};
-        if (zmq_poll(items, 2, pf_poll_timeout(deadline, -1)) >= 0) continue;
+        if (zmq_poll(items, 2, pf_poll_timeout(deadline, PF_WIRE_GUARD_MS)) >= 0) continue;
         if (zmq_errno() == EINTR) return PF_TIMEOUT; /* a signal: the caller knows what it means */
         return pf_fail(err, PF_IO, "%s: %s", self->endpoint, zmq_strerror(zmq_errno()));
     }

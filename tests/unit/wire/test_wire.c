@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -407,6 +408,38 @@ static void messages_of_several_parts_are_dropped(void **state)
     raw_close(&raw);
 }
 
+/* libzmq keeps the parts of a message until its last one, whatever the limits on its queues. */
+static void a_message_without_end_is_cut_off(void **state)
+{
+    (void)state;
+    static const uint8_t part[1 << 20];
+    struct raw raw = raw_connect(&scene.keys[1], NULL, 0);
+    struct pf_wire_client *other = connect_as(&scene.keys[0]);
+    assert_int_equal(zmq_socket_monitor(raw.socket, "inproc://raw.end", ZMQ_EVENT_DISCONNECTED), 0);
+    void *monitor = zmq_socket(raw.context, ZMQ_PAIR);
+    assert_int_equal(zmq_connect(monitor, "inproc://raw.end"), 0);
+    for (size_t i = 0; i < 256; i++)
+        assert_true(zmq_send(raw.socket, part, sizeof part, ZMQ_SNDMORE) > 0);
+    assert_int_equal(zmq_send(raw.socket, "end", 3, 0),
+                     3); /* a libzmq peer sends whole ones only */
+    size_t peer;
+    bool cut = false;
+    int64_t deadline = pf_clock_monotonic_ms() + DEADLINE_MS;
+    while (!cut && pf_clock_monotonic_ms() < deadline) {
+        assert_int_equal(pf_wire_server_receive(scene.server, 20, &peer, &scene.frame, NULL),
+                         PF_TIMEOUT);
+        char event[8];
+        cut = zmq_recv(monitor, event, sizeof event, ZMQ_DONTWAIT) > 0;
+    }
+    assert_true(cut);
+    zmq_socket_monitor(raw.socket, NULL, 0);
+    zmq_close(monitor);
+    raw_close(&raw);
+    say(other, "still here");
+    expect_at_server(0, "still here");
+    pf_wire_client_destroy(other);
+}
+
 static void sending_to_an_absent_peer_says_so(void **state)
 {
     (void)state;
@@ -539,6 +572,7 @@ int main(void)
         WIRE_TEST(a_chosen_routing_id_gains_nothing),
         WIRE_TEST(frames_above_the_limit_hurt_only_their_sender),
         WIRE_TEST(messages_of_several_parts_are_dropped),
+        WIRE_TEST(a_message_without_end_is_cut_off),
         WIRE_TEST(sending_to_an_absent_peer_says_so),
         WIRE_TEST(a_peer_that_does_not_read_fills_only_its_own_queue),
         WIRE_TEST(wake_ends_a_receive),
