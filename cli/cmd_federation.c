@@ -52,7 +52,7 @@ static const struct argp_option own_options[] = {
     {"model", KEY_MODEL, "FILE", 0, "start from this dense model instead of pretraining", 1},
     {"pretrain-epochs", KEY_PRETRAIN_EPOCHS, "X", 0,
      "passes over the whole training set before combining (12)", 1},
-    {"pretrain-learning-rate", KEY_PRETRAIN_LEARNING_RATE, "X", 0, "its peak learning rate", 1},
+    {"pretrain-learning-rate", KEY_PRETRAIN_LEARNING_RATE, "X", 0, "its peak learning rate (0.2)", 1},
     {"check", KEY_CHECK, "N", 0,
      "test images compared with the integer reference, logit by logit (64)", 1},
     {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 1},

@@ -246,9 +246,9 @@ enum pf_status pf_options_network_for(struct pf_network *network, const struct p
 /* ---- training ----------------------------------------------------------------------------- */
 
 static const struct argp_option train_options[] = {
-    {"epochs", KEY_EPOCHS, "X", 0, "passes over the data", 0},
+    {"epochs", KEY_EPOCHS, "X", 0, "passes over the data (12)", 0},
     {"batch", KEY_BATCH, "N", 0, "images per step (128)", 0},
-    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate", 0},
+    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate (0.2)", 0},
     {"schedule", KEY_SCHEDULE, "KIND", 0, "constant, cosine or one-cycle (default)", 0},
     {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD (0.9)", 0},
     {"no-nesterov", KEY_NO_NESTEROV, NULL, 0, "plain momentum", 0},

@@ -49,7 +49,7 @@ static const struct argp_option options[] = {
     {"server-momentum", KEY_SERVER_MOMENTUM, "X", 0, "of fedavgm and fedadam (0.9)", 0},
     {"batch", KEY_BATCH, "N", 0, "images per step (64)", 0},
     {"local-epochs", KEY_LOCAL_EPOCHS, "X", 0, "passes over a participant's data per round (1)", 0},
-    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate (0.05)", 0},
+    {"learning-rate", KEY_LEARNING_RATE, "X", 0, "peak learning rate (0.08)", 0},
     {"schedule", KEY_SCHEDULE, "KIND", 0, "over a stage: constant, cosine (default) or one-cycle",
      0},
     {"momentum", KEY_MOMENTUM, "X", 0, "momentum of SGD (0.9)", 0},

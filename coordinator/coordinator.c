@@ -19,7 +19,7 @@ void pf_coordinator_config_default(struct pf_coordinator_config *config)
         .order = {.batch = 64,
                   .epochs = 1,
                   .schedule = PF_SCHEDULE_COSINE,
-                  .learning_rate = 0.05,
+                  .learning_rate = 0.08,
                   .schedule_end = 1,
                   .momentum = 0.9,
                   .nesterov = true,

@@ -44,7 +44,7 @@ struct pf_coordinator_config {
     void *listening_context;
 };
 
-/* FedAvg, plain aggregation, one local epoch a round, a cosine from 0.05 over each stage,
+/* FedAvg, plain aggregation, one local epoch a round, a cosine from 0.08 over each stage,
  * three failed rounds, five minutes to join, ten minutes a round, thirty seconds of silence. */
 void pf_coordinator_config_default(struct pf_coordinator_config *config);
 

@@ -45,7 +45,7 @@ struct pf_train_options {
     const float *proximal_anchor; /* [n_trained] */
 };
 
-/* Momentum .9 Nesterov, weight decay 5e-4, one-cycle 0.1… as measured to be good on CIFAR-10. */
+/* Momentum .9 Nesterov, weight decay 5e-4, one-cycle to 0.2: as measured to be good on CIFAR-10. */
 void pf_train_options_default(struct pf_train_options *options);
 
 PF_NODISCARD enum pf_status pf_train_options_validate(const struct pf_train_options *self,

@@ -37,7 +37,7 @@ void pf_train_options_default(struct pf_train_options *options)
         .batch = 128,
         .epochs = 12.0,
         .schedule = PF_SCHEDULE_ONE_CYCLE,
-        .learning_rate = 0.1,
+        .learning_rate = 0.2,
         .schedule_begin = 0.0,
         .schedule_end = 1.0,
         .momentum = 0.9,
