@@ -77,6 +77,15 @@ time.sleep(600)' &
 background="$background $!"
 until_true 20 test -s port || fail "no port"
 refused 1 "$(cat port).*in use" $coordinator --listen "tcp://127.0.0.1:$(cat port)" --out RUN1
+alice="$participant --identity keys/alice.key --authority keys/authority.pub"
+refused 1 "tcp://127.0.0.1:0: the port.*'0'" $alice --connect tcp://127.0.0.1:0
+refused 1 "tcp://127.0.0.1:99999: the port.*'99999'" $alice --connect tcp://127.0.0.1:99999
+refused 1 "::1:7700: not an address" $alice --connect tcp://::1:7700
+refused 1 "no word from the coordinator for 0.5 s" $alice --connect tcp://127.0.0.1:9 --give-up 0.5
+refused 1 "the port.*'99999'" $coordinator --listen tcp://127.0.0.1:99999 --out RUN0
+[ ! -e RUN0 ] || fail "a run folder was made for an address that cannot be"
+# Above the limit on the size of files a write fails; SIGXFSZ must not end the program without a word.
+(ulimit -f 20 && refused 1 "LIMIT/run.db" $coordinator --listen tcp://127.0.0.1:0 --out LIMIT) || exit 1
 refused 1 "keys/alice.key" $coordinator --listen tcp://127.0.0.1:0 --identity keys/alice.key --out RUN2
 refused 1 "proc/no" $coordinator --listen tcp://127.0.0.1:0 --out /proc/no/RUN3
 mkdir full
