@@ -11,6 +11,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 
 #define BAR_CELLS 24
 #define BAR_INTERVAL_S 0.1
@@ -130,4 +131,30 @@ void pf_cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     argv[0] = name;
     argp_err_exit_status = PF_EXIT_USAGE;
     argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+uint64_t pf_cli_number(const struct argp_state *state, const char *option, const char *text,
+                       uint64_t min, uint64_t max)
+{
+    struct pf_error err;
+    uint64_t value = min;
+    if (pf_text_u64(option, text, min, max, &value, &err) != PF_OK)
+        argp_error(state, "%s", err.text);
+    return value;
+}
+
+double pf_cli_real(const struct argp_state *state, const char *option, const char *text, double min,
+                   double max)
+{
+    struct pf_error err;
+    double value = min;
+    if (pf_text_double(option, text, min, max, &value, &err) != PF_OK)
+        argp_error(state, "%s", err.text);
+    return value;
+}
+
+void pf_cli_check_needs(const struct argp_state *state, const struct pf_cli_need *needs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (needs[i].value == NULL) argp_error(state, "give %s", needs[i].option);
 }

@@ -38,4 +38,17 @@ void pf_cli_log_to_stderr(int level);
 /* Starts libsodium and runs argp_parse; exits 2 on wrong usage, 0 after --help. */
 void pf_cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+/* Values of options: the number, or a sentence that names the option and exit 2. */
+uint64_t pf_cli_number(const struct argp_state *state, const char *option, const char *text,
+                       uint64_t min, uint64_t max);
+double pf_cli_real(const struct argp_state *state, const char *option, const char *text, double min,
+                   double max);
+
+/* An option a command cannot do without, as a person would type it: "--roster FILE". */
+struct pf_cli_need {
+    const char *value; /* NULL: not given, exit 2 */
+    const char *option;
+};
+void pf_cli_check_needs(const struct argp_state *state, const struct pf_cli_need *needs, size_t n);
+
 #endif

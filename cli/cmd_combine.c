@@ -246,10 +246,7 @@ int pf_cmd_combine(int argc, char **argv)
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = NULL;
     if (pf_model_load(self.model, &model, &err) != PF_OK) return pf_cli_fail("combine", &err);
     struct pf_combine_options order;
-    if (plan_last_stage(&self, model, &order, &err) != PF_OK) {
-        pf_cli_fail("combine", &err);
-        return PF_EXIT_USAGE;
-    }
+    if (plan_last_stage(&self, model, &order, &err) != PF_OK) return pf_cli_usage("combine", &err);
     if (combine_and_print(&self, model, &order, &err) != PF_OK) return pf_cli_fail("combine", &err);
     return PF_EXIT_OK;
 }

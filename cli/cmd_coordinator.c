@@ -41,17 +41,14 @@ static const struct argp_option options[] = {
 
 static void check_given(const struct argp_state *state, const struct coordinator_command *self)
 {
-    const struct {
-        const char *value, *option;
-    } needed[] = {
+    const struct pf_cli_need needs[] = {
         {self->identity, "--identity NAME.key"},
         {self->roster, "--roster FILE"},
         {self->authority, "--authority NAME.pub"},
         {self->model, "--model FILE"},
         {self->out, "--out DIR"},
     };
-    for (size_t i = 0; i < PF_ARRAY_LENGTH(needed); i++)
-        if (needed[i].value == NULL) argp_error(state, "give %s", needed[i].option);
+    pf_cli_check_needs(state, needs, PF_ARRAY_LENGTH(needs));
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

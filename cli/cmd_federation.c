@@ -10,7 +10,6 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
-#include "common/base/text.h"
 #include "coordinator/run_folder.h"
 #include "proto/model_file.h"
 #include "sim/federation/conclusion.h"
@@ -52,7 +51,8 @@ static const struct argp_option own_options[] = {
     {"model", KEY_MODEL, "FILE", 0, "start from this dense model instead of pretraining", 1},
     {"pretrain-epochs", KEY_PRETRAIN_EPOCHS, "X", 0,
      "passes over the whole training set before combining (12)", 1},
-    {"pretrain-learning-rate", KEY_PRETRAIN_LEARNING_RATE, "X", 0, "its peak learning rate (0.2)", 1},
+    {"pretrain-learning-rate", KEY_PRETRAIN_LEARNING_RATE, "X", 0, "its peak learning rate (0.2)",
+     1},
     {"check", KEY_CHECK, "N", 0,
      "test images compared with the integer reference, logit by logit (64)", 1},
     {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 1},
@@ -69,23 +69,6 @@ static const struct argp_child children[] = {
     {&pf_options_common_argp, 0, "General:", 8},
     {0},
 };
-
-static uint64_t whole(struct argp_state *state, const char *option, const char *arg, uint64_t max)
-{
-    struct pf_error err;
-    uint64_t value = 1;
-    if (pf_text_u64(option, arg, 1, max, &value, &err) != PF_OK) argp_error(state, "%s", err.text);
-    return value;
-}
-
-static double positive(struct argp_state *state, const char *option, const char *arg)
-{
-    struct pf_error err;
-    double value = 0;
-    if (pf_text_double(option, arg, 1e-9, 1e5, &value, &err) != PF_OK)
-        argp_error(state, "%s", err.text);
-    return value;
-}
 
 static void set_defaults(struct federation_options *self)
 {
@@ -111,17 +94,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         set_child_inputs(self, state);
         break;
     case KEY_PARTICIPANTS:
-        self->participants = (size_t)whole(state, "--participants", arg, PF_MAX_LOCAL_PARTICIPANTS);
+        self->participants =
+            (size_t)pf_cli_number(state, "--participants", arg, 1, PF_MAX_LOCAL_PARTICIPANTS);
         break;
     case KEY_OUT: self->out = arg; break;
     case KEY_MODEL: self->model = arg; break;
     case KEY_PRETRAIN_EPOCHS:
-        self->pretrain.epochs = positive(state, "--pretrain-epochs", arg);
+        self->pretrain.epochs = pf_cli_real(state, "--pretrain-epochs", arg, 1e-9, 1e5);
         break;
     case KEY_PRETRAIN_LEARNING_RATE:
-        self->pretrain.learning_rate = positive(state, "--pretrain-learning-rate", arg);
+        self->pretrain.learning_rate =
+            pf_cli_real(state, "--pretrain-learning-rate", arg, 1e-9, 1e5);
         break;
-    case KEY_CHECK: self->n_checked = (size_t)whole(state, "--check", arg, 1000000); break;
+    case KEY_CHECK:
+        self->n_checked = (size_t)pf_cli_number(state, "--check", arg, 1, 1000000);
+        break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option; --help lists them", arg); break;
     case KEY_NO_AUGMENTATION:
         self->no_augmentation = true;

@@ -77,26 +77,6 @@ static error_t parse_pin(int key, char *arg, struct argp_state *state)
     return result;
 }
 
-static uint64_t whole(const struct argp_state *state, const char *option, const char *text,
-                      uint64_t min, uint64_t max)
-{
-    struct pf_error err;
-    uint64_t value = min;
-    if (pf_text_u64(option, text, min, max, &value, &err) != PF_OK)
-        argp_error(state, "%s", err.text);
-    return value;
-}
-
-static double real(const struct argp_state *state, const char *option, const char *text, double min,
-                   double max)
-{
-    struct pf_error err;
-    double value = min;
-    if (pf_text_double(option, text, min, max, &value, &err) != PF_OK)
-        argp_error(state, "%s", err.text);
-    return value;
-}
-
 static void parse_part(const struct argp_state *state, const char *text,
                        struct participant_command *self)
 {
@@ -106,22 +86,19 @@ static void parse_part(const struct argp_state *state, const char *text,
     if (length >= sizeof part) argp_error(state, "--part: '%s' is not like 2/10", text);
     memcpy(part, text, length);
     part[length] = '\0';
-    self->n_parts = (size_t)whole(state, "--part I/N, the N", slash + 1, 1, PF_MAX_PARTS);
-    self->part = (size_t)whole(state, "--part I/N, the I", part, 1, self->n_parts) - 1;
+    self->n_parts = (size_t)pf_cli_number(state, "--part I/N, the N", slash + 1, 1, PF_MAX_PARTS);
+    self->part = (size_t)pf_cli_number(state, "--part I/N, the I", part, 1, self->n_parts) - 1;
 }
 
 static void check_given(const struct argp_state *state, const struct participant_command *self)
 {
-    const struct {
-        const char *value, *option;
-    } needed[] = {
+    const struct pf_cli_need needs[] = {
         {self->identity, "--identity NAME.key"},
         {self->roster, "--roster FILE"},
         {self->authority, "--authority NAME.pub"},
         {self->connect, "--connect tcp://HOST:PORT"},
     };
-    for (size_t i = 0; i < PF_ARRAY_LENGTH(needed); i++)
-        if (needed[i].value == NULL) argp_error(state, "give %s", needed[i].option);
+    pf_cli_check_needs(state, needs, PF_ARRAY_LENGTH(needs));
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -143,19 +120,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_STATE: self->state = arg; break;
     case KEY_PART: parse_part(state, arg, self); break;
     case KEY_PARTITION_SEED:
-        self->partition_seed = whole(state, "--partition-seed", arg, 0, UINT64_MAX);
+        self->partition_seed = pf_cli_number(state, "--partition-seed", arg, 0, UINT64_MAX);
         self->own_partition_seed = true;
         break;
     case KEY_NO_AUGMENTATION: self->no_augmentation = true; break;
     case KEY_MIN_COHORT:
         self->session.policy.min_cohort =
-            (uint32_t)whole(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
+            (uint32_t)pf_cli_number(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
         break;
     case KEY_MAX_EPOCHS:
-        self->session.policy.max_epochs = real(state, "--max-epochs", arg, 1e-3, 1e6);
+        self->session.policy.max_epochs = pf_cli_real(state, "--max-epochs", arg, 1e-3, 1e6);
         break;
     case KEY_GIVE_UP:
-        self->session.give_up_ms = (int64_t)(1000.0 * real(state, "--give-up", arg, 0.1, 604800));
+        self->session.give_up_ms =
+            (int64_t)(1000.0 * pf_cli_real(state, "--give-up", arg, 0.1, 604800));
         break;
     case ARGP_KEY_ARG: argp_error(state, "what is '%s'?", arg); break;
     case ARGP_KEY_END: check_given(state, self); break;

@@ -46,37 +46,13 @@ enum {
     KEY_FRACTION,
 };
 
-/* A wrong value on the command line: the sentence, then exit 2. */
-static void usage_error(const struct argp_state *state, const struct pf_error *err)
-{
-    argp_error(state, "%s", err->text);
-}
-
-static uint64_t number(const struct argp_state *state, const char *option, const char *text,
-                       uint64_t min, uint64_t max)
-{
-    struct pf_error err;
-    uint64_t value = min;
-    if (pf_text_u64(option, text, min, max, &value, &err) != PF_OK) usage_error(state, &err);
-    return value;
-}
-
-static double real(const struct argp_state *state, const char *option, const char *text, double min,
-                   double max)
-{
-    struct pf_error err;
-    double value = min;
-    if (pf_text_double(option, text, min, max, &value, &err) != PF_OK) usage_error(state, &err);
-    return value;
-}
-
 static uint32_t list(const struct argp_state *state, const char *option, const char *text,
                      uint32_t min, uint32_t max, uint32_t values[PF_MAX_BLOCKS])
 {
     struct pf_error err;
     size_t n = 0;
     if (pf_text_u32_list(option, text, min, max, values, PF_MAX_BLOCKS, &n, &err) != PF_OK)
-        usage_error(state, &err);
+        argp_error(state, "%s", err.text);
     return (uint32_t)n;
 }
 
@@ -111,8 +87,8 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     struct pf_options_common *self = state->input;
     switch (key) {
     case ARGP_KEY_INIT: *self = (struct pf_options_common){.seed = 1}; break;
-    case KEY_SEED: self->seed = number(state, "--seed", arg, 0, UINT64_MAX); break;
-    case KEY_THREADS: self->threads = (size_t)number(state, "--threads", arg, 1, 256); break;
+    case KEY_SEED: self->seed = pf_cli_number(state, "--seed", arg, 0, UINT64_MAX); break;
+    case KEY_THREADS: self->threads = (size_t)pf_cli_number(state, "--threads", arg, 1, 256); break;
     case KEY_JSON: self->json = true; break;
     case 'q': self->quiet = true; break;
     case 'v': self->verbose = true; break;
@@ -147,7 +123,7 @@ static error_t parse_data(int key, char *arg, struct argp_state *state)
     case KEY_DATA_DIR: self->source.dir = arg; break;
     case KEY_SYNTHETIC_IMAGES:
         self->source.synthetic_train =
-            (size_t)number(state, "--synthetic-images", arg, 100, 1000000);
+            (size_t)pf_cli_number(state, "--synthetic-images", arg, 100, 1000000);
         self->source.synthetic_test = self->source.synthetic_train / 4;
         break;
     case ARGP_KEY_SUCCESS:
@@ -266,20 +242,24 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     struct pf_train_options *train = &((struct pf_options_train *)state->input)->train;
     switch (key) {
     case ARGP_KEY_INIT: pf_train_options_default(train); break;
-    case KEY_BATCH: train->batch = (uint32_t)number(state, "--batch", arg, 1, PF_MAX_BATCH); break;
-    case KEY_EPOCHS: train->epochs = real(state, "--epochs", arg, 0.001, 100000); break;
+    case KEY_BATCH:
+        train->batch = (uint32_t)pf_cli_number(state, "--batch", arg, 1, PF_MAX_BATCH);
+        break;
+    case KEY_EPOCHS: train->epochs = pf_cli_real(state, "--epochs", arg, 0.001, 100000); break;
     case KEY_LEARNING_RATE:
-        train->learning_rate = real(state, "--learning-rate", arg, 0, 100);
+        train->learning_rate = pf_cli_real(state, "--learning-rate", arg, 0, 100);
         break;
     case KEY_SCHEDULE:
         train->schedule = (enum pf_schedule_kind)choice(state, "--schedule", arg, schedules, 3);
         break;
-    case KEY_MOMENTUM: train->momentum = real(state, "--momentum", arg, 0, 0.9999); break;
+    case KEY_MOMENTUM: train->momentum = pf_cli_real(state, "--momentum", arg, 0, 0.9999); break;
     case KEY_NO_NESTEROV: train->nesterov = false; break;
-    case KEY_WEIGHT_DECAY: train->weight_decay = real(state, "--weight-decay", arg, 0, 1); break;
-    case KEY_L1: train->l1 = real(state, "--l1", arg, 0, 1); break;
+    case KEY_WEIGHT_DECAY:
+        train->weight_decay = pf_cli_real(state, "--weight-decay", arg, 0, 1);
+        break;
+    case KEY_L1: train->l1 = pf_cli_real(state, "--l1", arg, 0, 1); break;
     case KEY_LABEL_SMOOTHING:
-        train->label_smoothing = real(state, "--label-smoothing", arg, 0, 0.9);
+        train->label_smoothing = pf_cli_real(state, "--label-smoothing", arg, 0, 0.9);
         break;
     case KEY_NO_AUGMENTATION: train->augmentation = (struct pf_augmentation){0}; break;
     default: return ARGP_ERR_UNKNOWN;
@@ -319,18 +299,20 @@ static error_t parse_combine(int key, char *arg, struct argp_state *state)
     case KEY_ALPHA:
         self->n_blocks = list(state, "--alpha", arg, 1, PF_MAX_ALPHA, self->alpha);
         break;
-    case KEY_GAMMA: self->gamma = real(state, "--gamma", arg, 0, PF_MAX_ALPHA); break;
+    case KEY_GAMMA: self->gamma = pf_cli_real(state, "--gamma", arg, 0, PF_MAX_ALPHA); break;
     case KEY_STAGES:
         self->kind = (enum pf_stage_schedule)choice(state, "--stages", arg, kinds, 3);
         break;
-    case KEY_ROUNDS: self->rounds = (uint32_t)number(state, "--rounds", arg, 1, 1000000); break;
-    case KEY_DENSITY_FACTOR:
-        self->density_factor = real(state, "--density-factor", arg, 0.01, PF_MAX_ALPHA);
+    case KEY_ROUNDS:
+        self->rounds = (uint32_t)pf_cli_number(state, "--rounds", arg, 1, 1000000);
         break;
-    case KEY_EVENTS: self->n_events = (uint32_t)number(state, "--events", arg, 1, 50); break;
-    case KEY_BETA: self->beta = real(state, "--beta", arg, 0.001, 0.999); break;
+    case KEY_DENSITY_FACTOR:
+        self->density_factor = pf_cli_real(state, "--density-factor", arg, 0.01, PF_MAX_ALPHA);
+        break;
+    case KEY_EVENTS: self->n_events = (uint32_t)pf_cli_number(state, "--events", arg, 1, 50); break;
+    case KEY_BETA: self->beta = pf_cli_real(state, "--beta", arg, 0.001, 0.999); break;
     case KEY_TARGET_DENSITY:
-        self->target_density = real(state, "--target-density", arg, 0.001, 1);
+        self->target_density = pf_cli_real(state, "--target-density", arg, 0.001, 1);
         break;
     case KEY_NO_ROW_PERMUTATION: self->permute_rows = false; break;
     default: return ARGP_ERR_UNKNOWN;
@@ -371,8 +353,8 @@ static void parse_array_size(const struct argp_state *state, const char *arg,
     if (x == NULL || (size_t)(x - arg) >= sizeof rows)
         argp_error(state, "--array: '%s' is no size; give rows and columns, as in 32x32", arg);
     memcpy(rows, arg, (size_t)(x - arg));
-    array->rows = (uint32_t)number(state, "--array", rows, 1, 4096);
-    array->columns = (uint32_t)number(state, "--array", x + 1, 1, 4096);
+    array->rows = (uint32_t)pf_cli_number(state, "--array", rows, 1, 4096);
+    array->columns = (uint32_t)pf_cli_number(state, "--array", x + 1, 1, 4096);
 }
 
 static error_t parse_array(int key, char *arg, struct argp_state *state)
@@ -382,9 +364,9 @@ static error_t parse_array(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT: pf_array_default(array); break;
     case KEY_ARRAY: parse_array_size(state, arg, array); break;
     case KEY_ARRAY_ALPHA:
-        array->alpha = (uint32_t)number(state, "--array-alpha", arg, 1, PF_MAX_ALPHA);
+        array->alpha = (uint32_t)pf_cli_number(state, "--array-alpha", arg, 1, PF_MAX_ALPHA);
         break;
-    case KEY_CLOCK: array->clock_mhz = real(state, "--clock", arg, 0.001, 100000); break;
+    case KEY_CLOCK: array->clock_mhz = pf_cli_real(state, "--clock", arg, 0.001, 100000); break;
     case KEY_DOUBLE_BUFFERING: array->double_buffering = true; break;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -419,9 +401,9 @@ static error_t parse_partition(int key, char *arg, struct argp_state *state)
         self->kind = (enum pf_partition_kind)choice(state, "--partition", arg, kinds, 3);
         break;
     case KEY_CONCENTRATION:
-        self->concentration = real(state, "--concentration", arg, 0.001, 100000);
+        self->concentration = pf_cli_real(state, "--concentration", arg, 0.001, 100000);
         break;
-    case KEY_FRACTION: self->fraction = real(state, "--fraction", arg, 1e-6, 1); break;
+    case KEY_FRACTION: self->fraction = pf_cli_real(state, "--fraction", arg, 1e-6, 1); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;

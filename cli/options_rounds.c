@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli/options.h"
-#include "common/base/text.h"
 
 enum {
     KEY_MIN_COHORT = 0x3000,
@@ -61,30 +60,10 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static double real(const struct argp_state *state, const char *option, const char *text, double min,
-                   double max)
-{
-    struct pf_error err;
-    double value = min;
-    if (pf_text_double(option, text, min, max, &value, &err) != PF_OK)
-        argp_error(state, "%s", err.text);
-    return value;
-}
-
-static uint32_t whole(const struct argp_state *state, const char *option, const char *text,
-                      uint32_t min, uint32_t max)
-{
-    struct pf_error err;
-    uint64_t value = min;
-    if (pf_text_u64(option, text, min, max, &value, &err) != PF_OK)
-        argp_error(state, "%s", err.text);
-    return (uint32_t)value;
-}
-
 static uint32_t seconds(const struct argp_state *state, const char *option, const char *text,
                         double min)
 {
-    return (uint32_t)(1000.0 * real(state, option, text, min, 604800));
+    return (uint32_t)(1000.0 * pf_cli_real(state, option, text, min, 604800));
 }
 
 static enum pf_schedule_kind schedule_kind(const struct argp_state *state, const char *text)
@@ -110,21 +89,25 @@ static error_t parse_training(int key, const char *arg, const struct argp_state 
                               struct pf_training_order *order)
 {
     switch (key) {
-    case KEY_BATCH: order->batch = whole(state, "--batch", arg, 1, PF_MAX_BATCH); break;
+    case KEY_BATCH:
+        order->batch = (uint32_t)pf_cli_number(state, "--batch", arg, 1, PF_MAX_BATCH);
+        break;
     case KEY_LOCAL_EPOCHS:
-        order->epochs = real(state, "--local-epochs", arg, 0.001, PF_MAX_ORDER_EPOCHS);
+        order->epochs = pf_cli_real(state, "--local-epochs", arg, 0.001, PF_MAX_ORDER_EPOCHS);
         break;
     case KEY_LEARNING_RATE:
-        order->learning_rate = real(state, "--learning-rate", arg, 0, 100);
+        order->learning_rate = pf_cli_real(state, "--learning-rate", arg, 0, 100);
         break;
     case KEY_SCHEDULE: order->schedule = schedule_kind(state, arg); break;
-    case KEY_MOMENTUM: order->momentum = real(state, "--momentum", arg, 0, 0.9999); break;
-    case KEY_WEIGHT_DECAY: order->weight_decay = real(state, "--weight-decay", arg, 0, 1); break;
-    case KEY_L1: order->l1 = real(state, "--l1", arg, 0, 1); break;
-    case KEY_LABEL_SMOOTHING:
-        order->label_smoothing = real(state, "--label-smoothing", arg, 0, 0.9);
+    case KEY_MOMENTUM: order->momentum = pf_cli_real(state, "--momentum", arg, 0, 0.9999); break;
+    case KEY_WEIGHT_DECAY:
+        order->weight_decay = pf_cli_real(state, "--weight-decay", arg, 0, 1);
         break;
-    case KEY_PROXIMAL: order->proximal = real(state, "--proximal", arg, 0, 1000); break;
+    case KEY_L1: order->l1 = pf_cli_real(state, "--l1", arg, 0, 1); break;
+    case KEY_LABEL_SMOOTHING:
+        order->label_smoothing = pf_cli_real(state, "--label-smoothing", arg, 0, 0.9);
+        break;
+    case KEY_PROXIMAL: order->proximal = pf_cli_real(state, "--proximal", arg, 0, 1000); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -157,11 +140,14 @@ static error_t parse_rounds(int key, char *arg, struct argp_state *state)
             argp_error(state, "--aggregation: '%s' is not in this version; use plain", arg);
         break;
     case KEY_MIN_COHORT:
-        config->min_cohort = whole(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
+        config->min_cohort = (uint32_t)pf_cli_number(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
         break;
-    case KEY_QUORUM: config->quorum = whole(state, "--quorum", arg, 1, PF_MAX_COHORT); break;
+    case KEY_QUORUM:
+        config->quorum = (uint32_t)pf_cli_number(state, "--quorum", arg, 1, PF_MAX_COHORT);
+        break;
     case KEY_MAX_FAILED_ROUNDS:
-        config->max_failed_rounds = whole(state, "--max-failed-rounds", arg, 0, 1000);
+        config->max_failed_rounds =
+            (uint32_t)pf_cli_number(state, "--max-failed-rounds", arg, 0, 1000);
         break;
     case KEY_JOIN_TIMEOUT:
         config->join_timeout_ms = seconds(state, "--join-timeout", arg, 0.1);
@@ -175,10 +161,10 @@ static error_t parse_rounds(int key, char *arg, struct argp_state *state)
         pf_server_optimiser_default(optimiser_kind(state, arg), &config->optimiser);
         break;
     case KEY_SERVER_LEARNING_RATE:
-        self->server_learning_rate = real(state, "--server-learning-rate", arg, 1e-9, 1000);
+        self->server_learning_rate = pf_cli_real(state, "--server-learning-rate", arg, 1e-9, 1000);
         break;
     case KEY_SERVER_MOMENTUM:
-        self->server_momentum = real(state, "--server-momentum", arg, 0, 0.9999);
+        self->server_momentum = pf_cli_real(state, "--server-momentum", arg, 0, 0.9999);
         break;
     default: return parse_training(key, arg, state, &config->order);
     }
