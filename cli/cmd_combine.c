@@ -31,7 +31,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case ARGP_KEY_END:
         if (self->model == NULL) argp_error(state, "name the model file to combine");
-        if (self->out == NULL) argp_error(state, "give --out FILE for the combined model");
         break;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -136,8 +135,11 @@ static void print_table(const struct combine_command *self, const struct pf_mode
     struct row combined = total_of(report, array, true), all = total_of(report, array, false);
     print_total("combined layers", &combined);
     print_total("all layers", &all);
-    printf("\nTiles of %u × %u.  The combined model is %s.\n", array->rows, array->columns,
-           self->out);
+    printf("\nTiles of %u × %u.", array->rows, array->columns);
+    if (self->out != NULL)
+        printf("  The combined model is %s.\n", self->out);
+    else
+        puts("  The combined model was not written (--out FILE).");
 }
 
 /* ---- as JSON ------------------------------------------------------------------------------ */
@@ -175,11 +177,11 @@ static void print_json(const struct combine_command *self, const struct pf_model
 {
     const struct pf_array *array = &self->array.array;
     struct row combined = total_of(report, array, true), all = total_of(report, array, false);
-    json_t *result = json_pack("{s:s,s:s,s:f,s:{s:I,s:I},s:o,s:o,s:o}", "model", self->model, "out",
-                               self->out, "gamma", self->combine.schedule.gamma, "array", "rows",
-                               (json_int_t)array->rows, "columns", (json_int_t)array->columns,
-                               "layers", json_layers(model, report, array), "combined_layers",
-                               json_row(&combined), "all_layers", json_row(&all));
+    json_t *result = json_pack(
+        "{s:s,s:s?,s:f,s:{s:I,s:I},s:o,s:o,s:o}", "model", self->model, "out", self->out, "gamma",
+        self->combine.schedule.gamma, "array", "rows", (json_int_t)array->rows, "columns",
+        (json_int_t)array->columns, "layers", json_layers(model, report, array), "combined_layers",
+        json_row(&combined), "all_layers", json_row(&all));
     json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     putchar('\n');
     json_decref(result);
@@ -208,7 +210,7 @@ static enum pf_status combine_and_print(const struct combine_command *self,
     PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
     struct pf_combine_report report;
     PF_TRY(pf_model_combine(model, options, &combined, &report, err));
-    PF_TRY(pf_model_save(combined, self->out, err));
+    if (self->out != NULL) PF_TRY(pf_model_save(combined, self->out, err));
     if (self->common.json)
         print_json(self, combined, &report);
     else
@@ -219,7 +221,8 @@ static enum pf_status combine_and_print(const struct combine_command *self,
 int pf_cmd_combine(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"out", 'o', "FILE", 0, "where to write the combined model", 0},
+        {"out", 'o', "FILE", 0, "where to write the combined model; without it the table is all",
+         0},
         {0},
     };
     static const struct argp_child children[] = {
