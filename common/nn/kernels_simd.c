@@ -233,7 +233,6 @@ static inline void fetch_ahead(struct pf_ahead *ahead, size_t n)
 /* A processor can wait for about so many lines at once, and so many columns' products take about
  * as long as they do. */
 #define LINES_AT_ONCE 16u
-#define LINES_PER_ROW 4u /* of a packed product, which takes less long */
 #define COLUMNS_AT_ONCE 32u
 
 /* 4 rows × VECTORS_PER_BLOCK vectors of output stay in registers while k runs. */
@@ -339,7 +338,7 @@ static void packed(float *out, size_t out_stride, const uint32_t *start,
                    struct pf_ahead *ahead)
 {
     for (size_t r = 0; r < n_rows; r++) {
-        fetch_ahead(ahead, LINES_PER_ROW);
+        if (r % PF_ROW_BLOCK == 0) fetch_ahead(ahead, LINES_AT_ONCE);
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
             vec acc[VECTORS_PER_TILE];
             UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] = v_zero();
@@ -355,25 +354,30 @@ static void packed(float *out, size_t out_stride, const uint32_t *start,
     }
 }
 
-static void packed_weights_tile(float *partial, const uint32_t *start,
-                                const struct pf_survivor *survivors, size_t n_rows, const float *dy,
-                                const float *x, struct pf_ahead *ahead)
+/* Tiles whose dy stays in registers while the survivors of a row pass. */
+#define TILES_IN_REGISTERS (LANES == 16u ? 2u : 1u)
+#define LANE_SETS (PF_GROUP / LANES)
+
+/* dy and x of n_tiles ≤ TILES_IN_REGISTERS tiles, and of them VECTORS_PER_TILE vectors. */
+static inline void packed_weights_row(float *partial, const struct pf_survivor *survivors, size_t n,
+                                      const float *dy, size_t dy_stride, const float *x,
+                                      size_t x_stride, size_t n_tiles)
 {
-    for (size_t r = 0; r < n_rows; r++) {
-        fetch_ahead(ahead, LINES_PER_ROW);
-        for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
-            vec dy_p[VECTORS_PER_TILE];
-            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) dy_p[j] =
-                v_load(dy + r * PF_TILE + p + j * LANES);
-            for (size_t i = start[r]; i < start[r + 1]; i++) {
-                const float *row = x + (size_t)survivors[i].row * PF_TILE + p;
-                float *sums = partial + i * PF_GROUP;
-                UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
-                {
-                    float *lane = sums + j * LANES % PF_GROUP;
-                    v_store(lane, v_fma(dy_p[j], v_load(row + j * LANES), v_load(lane)));
-                }
-            }
+    vec dy_p[TILES_IN_REGISTERS * VECTORS_PER_TILE];
+    UNROLL for (size_t t = 0; t < n_tiles; t++)
+        UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
+            dy_p[t * VECTORS_PER_TILE + j] = v_load(dy + t * dy_stride + j * LANES);
+    for (size_t i = 0; i < n; i++) {
+        const float *row = x + (size_t)survivors[i].row * PF_TILE;
+        UNROLL for (size_t set = 0; set < LANE_SETS; set++)
+        {
+            float *lane = partial + i * PF_GROUP + set * LANES;
+            vec sum = v_load(lane);
+            UNROLL for (size_t t = 0; t < n_tiles; t++)
+                UNROLL for (size_t j = set; j < VECTORS_PER_TILE; j += LANE_SETS)
+                    sum = v_fma(dy_p[t * VECTORS_PER_TILE + j],
+                                v_load(row + t * x_stride + j * LANES), sum);
+            v_store(lane, sum);
         }
     }
 }
@@ -383,9 +387,22 @@ static void packed_weights(float *partial, const uint32_t *start,
                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                            struct pf_ahead *ahead)
 {
-    for (size_t t = 0; t < n_tiles; t++)
-        packed_weights_tile(partial, start, survivors, n_rows, dy + t * dy_stride, x + t * x_stride,
-                            ahead);
+    for (size_t t = 0; t < n_tiles; t += TILES_IN_REGISTERS) {
+        const float *dy_t = dy + t * dy_stride, *x_t = x + t * x_stride;
+        for (size_t r = 0; r < n_rows; r++) {
+            const struct pf_survivor *s = survivors + start[r];
+            float *sums = partial + (size_t)start[r] * PF_GROUP;
+            size_t n = start[r + 1] - start[r];
+            if (r % PF_ROW_BLOCK == 0) fetch_ahead(ahead, LINES_AT_ONCE);
+            for (size_t p = r * PF_TILE; p < (r + 1) * PF_TILE; p += VECTORS_PER_TILE * LANES)
+                if (t + TILES_IN_REGISTERS <= n_tiles)
+                    packed_weights_row(sums, s, n, dy_t + p, dy_stride, x_t + p - r * PF_TILE,
+                                       x_stride, TILES_IN_REGISTERS);
+                else
+                    packed_weights_row(sums, s, n, dy_t + p, dy_stride, x_t + p - r * PF_TILE,
+                                       x_stride, 1);
+        }
+    }
 }
 
 const struct pf_kernels PF_KERNELS_TABLE = {
