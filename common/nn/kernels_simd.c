@@ -364,19 +364,17 @@ static inline void packed_weights_row(float *partial, const struct pf_survivor *
                                       size_t x_stride, size_t n_tiles)
 {
     vec dy_p[TILES_IN_REGISTERS * VECTORS_PER_TILE];
-    UNROLL for (size_t t = 0; t < n_tiles; t++)
-        UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
-            dy_p[t * VECTORS_PER_TILE + j] = v_load(dy + t * dy_stride + j * LANES);
+    UNROLL for (size_t t = 0; t < n_tiles; t++) UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
+        dy_p[t * VECTORS_PER_TILE + j] = v_load(dy + t * dy_stride + j * LANES);
     for (size_t i = 0; i < n; i++) {
         const float *row = x + (size_t)survivors[i].row * PF_TILE;
         UNROLL for (size_t set = 0; set < LANE_SETS; set++)
         {
             float *lane = partial + i * PF_GROUP + set * LANES;
             vec sum = v_load(lane);
-            UNROLL for (size_t t = 0; t < n_tiles; t++)
-                UNROLL for (size_t j = set; j < VECTORS_PER_TILE; j += LANE_SETS)
-                    sum = v_fma(dy_p[t * VECTORS_PER_TILE + j],
-                                v_load(row + t * x_stride + j * LANES), sum);
+            UNROLL for (size_t t = 0; t < n_tiles;
+                        t++) UNROLL for (size_t j = set; j < VECTORS_PER_TILE; j += LANE_SETS) sum =
+                v_fma(dy_p[t * VECTORS_PER_TILE + j], v_load(row + t * x_stride + j * LANES), sum);
             v_store(lane, sum);
         }
     }

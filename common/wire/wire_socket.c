@@ -12,8 +12,9 @@
 #define HEARTBEAT_MS 2000
 #define SILENCE_MS 6000
 #define LINGER_MS 2000
-#define STALLED_MS 30000 /* a peer that takes nothing for so long is cut off, and its queue freed \
-                          */
+#define STALLED_MS                                                                 \
+    30000 /* a peer that takes nothing for so long is cut off, and its queue freed \
+           */
 
 /* Frames that may wait for us per connection; then TCP holds the peer back. */
 #define RECEIVE_FRAMES 64
