@@ -72,5 +72,5 @@ void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels 
         kernels->pool_back(g + image, last->n_rows, value, planes, last->out_mask,
                            last->out_padded / PF_GROUP, norm, mean, scratch->sums);
     }
-    pf_channel_sums_add(totals, scratch->sums, last->n_rows);
+    pf_channel_sums_flush(totals, scratch->sums, last->n_rows);
 }

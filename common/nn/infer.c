@@ -113,7 +113,8 @@ static void infer_pass(const struct inference *self, struct pf_scratch *scratch,
     float *planes[2] = {buffer + PF_PLANE_GUARD, buffer + self->plane_floats + PF_PLANE_GUARD};
     struct pf_layer_input in = {.bytes = images, .norm = self->input_norm};
     for (size_t l = 0; l < self->n_plans; l++) {
-        pf_layer_forward(self->plans[l], self->kernels, scratch, in, n, planes[l % 2], NULL, NULL);
+        pf_layer_forward(self->plans[l], self->kernels, scratch, in, n,
+                         (struct pf_layer_output){.y = planes[l % 2]});
         in = (struct pf_layer_input){.planes = planes[l % 2], .norm = self->norms[l]};
     }
     float *pooled = buffer + 2 * self->plane_floats;

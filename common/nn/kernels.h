@@ -14,6 +14,7 @@
 #ifndef PF_COMMON_NN_KERNELS_H
 #define PF_COMMON_NN_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -119,9 +120,9 @@ struct pf_kernels {
 
     /* y[n_rows] planes of stride y_stride ← n_groups groups of tile rows (row stride PF_TILE).
      * sums != NULL: per row [2][16], lane by lane, += d and += d² with d = value − pivot[row],
-     * masked lanes left out; y, aligned to 64 bytes, is then written past the caches. */
+     * masked lanes left out; y, aligned to 64 bytes, may then go past the caches (stream). */
     void (*emit)(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
-                 const uint16_t *mask, const float *pivot, float *sums);
+                 const uint16_t *mask, const float *pivot, float *sums, bool stream);
 
     /* out[n_rows][64], row stride out_stride, = W x for one tile.  panels[n_rows / 4][K][4];
      * x[K][64].  n_rows is a multiple of 4. */

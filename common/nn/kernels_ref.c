@@ -1,6 +1,4 @@
 /* The plain twins of the kernels: one loop per definition, nothing clever. */
-#include <stdbool.h>
-
 #include "common/nn/kernels.h"
 
 static bool is_set(const uint16_t *mask, size_t p)
@@ -113,8 +111,9 @@ static void pool_back_ref(float *g, size_t n_channels, const float *value, struc
 }
 
 static void emit_ref(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
-                     const uint16_t *mask, const float *pivot, float *sums)
+                     const uint16_t *mask, const float *pivot, float *sums, bool stream)
 {
+    (void)stream;
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t p = 0; p < n_groups * PF_GROUP; p++) {
             float value = tile[r * PF_TILE + p];

@@ -1,7 +1,5 @@
 /* The kernels in vector form.  Compiled once per instruction set, with PF_KERNELS_TABLE naming
  * the table it defines and PF_KERNELS_NAME its name; see kernels.h for what each function does. */
-#include <stdbool.h>
-
 #include "common/nn/kernels.h"
 #include "common/nn/simd.h"
 
@@ -186,15 +184,18 @@ static void pool_back(float *g, size_t n_channels, const float *value, struct pf
     }
 }
 
-static void emit_row(float *y, const float *tile, size_t n_groups, const uint16_t *mask,
-                     float pivot, float *sums)
+static inline void emit_row(float *y, const float *tile, size_t n_groups, const uint16_t *mask,
+                            float pivot, float *sums, bool stream)
 {
     const vec centre = v_set1(pivot);
     for (unsigned j = 0; j < PF_GROUP; j += LANES) {
         vec sum = v_load(sums + j), squares = v_load(sums + PF_GROUP + j);
         for (size_t i = 0; i < n_groups; i++) {
             vec value = v_load(tile + i * PF_GROUP + j);
-            v_stream(y + i * PF_GROUP + j, value);
+            if (stream)
+                v_stream(y + i * PF_GROUP + j, value);
+            else
+                v_store(y + i * PF_GROUP + j, value);
             vec d = v_keep(v_sub(value, centre), (unsigned)mask[i] >> j);
             sum = v_add(sum, d);
             squares = v_fma(d, d, squares);
@@ -205,16 +206,19 @@ static void emit_row(float *y, const float *tile, size_t n_groups, const uint16_
 }
 
 static void emit(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
-                 const uint16_t *mask, const float *pivot, float *sums)
+                 const uint16_t *mask, const float *pivot, float *sums, bool stream)
 {
     for (size_t r = 0; r < n_rows; r++) {
+        float *to = y + r * y_stride, *row_sums = sums + 2 * PF_GROUP * r;
+        const float *from = tile + r * PF_TILE;
         if (sums == NULL)
-            memcpy(y + r * y_stride, tile + r * PF_TILE, n_groups * PF_GROUP * sizeof *y);
+            memcpy(to, from, n_groups * PF_GROUP * sizeof *y);
+        else if (stream)
+            emit_row(to, from, n_groups, mask, pivot[r], row_sums, true);
         else
-            emit_row(y + r * y_stride, tile + r * PF_TILE, n_groups, mask, pivot[r],
-                     sums + 2 * PF_GROUP * r);
+            emit_row(to, from, n_groups, mask, pivot[r], row_sums, false);
     }
-    if (sums != NULL) v_stream_end();
+    if (stream) v_stream_end();
 }
 
 /* Asks for up to n lines of what will be read soon. */

@@ -131,12 +131,6 @@ static void backward_chunk(struct chunk *self, size_t n_next)
     weight_gradient(self);
 }
 
-static void flush_sums(struct pf_scratch *scratch, struct pf_channel_sums *totals, size_t n)
-{
-    pf_channel_sums_add(totals, scratch->sums, n);
-    memset(scratch->sums, 0, n * 2 * PF_GROUP * sizeof *scratch->sums);
-}
-
 void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                        struct pf_scratch *scratch, const struct pf_layer_back *back,
                        size_t n_images)
@@ -155,7 +149,7 @@ void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels
         advance(&rest, plan, n);
         summed += n * plan->in_padded;
         if (back->g_in == NULL || (summed < PF_SUMMED_PIXELS && i + n < n_images)) continue;
-        flush_sums(scratch, back->totals_in, plan->n_channels);
+        pf_channel_sums_flush(back->totals_in, scratch->sums, plan->n_channels);
         summed = 0;
     }
     if (packed) fold_partial(back->dw, scratch->partial, n_weights);

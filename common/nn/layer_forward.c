@@ -4,13 +4,14 @@
 
 #define FORWARD_PIXELS 256u /* of a chunk's output, unless one image has more */
 
-void pf_channel_sums_add(struct pf_channel_sums *totals, const float *sums, size_t n)
+void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n)
 {
     for (size_t c = 0; c < n; c++) {
-        const float *row = sums + c * 2 * PF_GROUP;
+        float *row = sums + c * 2 * PF_GROUP;
         for (size_t i = 0; i < PF_GROUP; i++) {
             totals[c].first += (double)row[i];
             totals[c].second += (double)row[PF_GROUP + i];
+            row[i] = row[PF_GROUP + i] = 0.0f;
         }
     }
 }
@@ -71,31 +72,30 @@ void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels 
     pf_tile_clear_tail(x, tile_stride, n_groups, plan->columns_padded);
 }
 
-/* Groups [first, end) of a chunk, at most a tile, from the tile to the images they belong to. */
-static void emit_tile(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
-                      struct pf_scratch *scratch, float *y, size_t first, size_t end,
-                      const float *pivot, bool summed)
-{
-    struct stretch part;
-    for (size_t group = first; group < end; group += part.n) {
-        part = next_stretch(group, end, plan->out_padded / PF_GROUP);
-        float *to = y + part.image * plan->n_rows * plan->out_padded + part.first * PF_GROUP;
-        kernels->emit(to, plan->out_padded, scratch->tile + (group - first) * PF_GROUP,
-                      plan->n_rows, part.n, plan->out_mask + part.first, pivot,
-                      summed ? scratch->sums : NULL);
-    }
-}
-
 /* One chunk of images on its way forward. */
 struct chunk {
     const struct pf_layer_plan *plan;
     const struct pf_kernels *kernels;
     struct pf_scratch *scratch;
-    float *y;
-    const float *pivot;
-    bool summed;
-    struct pf_ahead ahead; /* the input of the next chunk */
+    struct pf_layer_output out; /* y at the first image of the chunk */
+    struct pf_ahead ahead;      /* the input of the next chunk */
 };
+
+/* Groups [first, end) of a chunk, at most a tile, from the tile to the images they belong to. */
+static void emit_tile(const struct chunk *self, size_t first, size_t end)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    float *sums = self->out.totals != NULL ? self->scratch->sums : NULL;
+    struct stretch part;
+    for (size_t group = first; group < end; group += part.n) {
+        part = next_stretch(group, end, plan->out_padded / PF_GROUP);
+        float *to =
+            self->out.y + part.image * plan->n_rows * plan->out_padded + part.first * PF_GROUP;
+        self->kernels->emit(to, plan->out_padded, self->scratch->tile + (group - first) * PF_GROUP,
+                            plan->n_rows, part.n, plan->out_mask + part.first, self->out.pivot,
+                            sums, self->out.stream);
+    }
+}
 
 static void forward_band(struct chunk *self, size_t first, size_t n_groups)
 {
@@ -111,8 +111,19 @@ static void forward_band(struct chunk *self, size_t first, size_t n_groups)
         else
             self->kernels->product(tile, PF_TILE, plan->panels, x, plan->rows_padded,
                                    plan->n_columns, &self->ahead);
-        emit_tile(plan, self->kernels, self->scratch, self->y, group,
-                  PF_MIN(group + PF_GROUPS_PER_TILE, end), self->pivot, self->summed);
+        emit_tile(self, group, PF_MIN(group + PF_GROUPS_PER_TILE, end));
+    }
+}
+
+static void forward_chunk(struct chunk *self, struct pf_layer_input in, size_t n_images)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    size_t n_groups = n_images * plan->out_padded / PF_GROUP;
+    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE;
+    for (size_t first = 0; first < n_groups; first += band) {
+        size_t n = PF_MIN(band, n_groups - first);
+        pf_layer_columns(plan, self->kernels, self->scratch->x, in, first, n);
+        forward_band(self, first, n);
     }
 }
 
@@ -132,28 +143,20 @@ void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, siz
 
 void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
-                      float *y, const float *pivot, struct pf_channel_sums *totals)
+                      struct pf_layer_output out)
 {
-    size_t n_chunk = PF_MAX(FORWARD_PIXELS / plan->out_padded, 1);
-    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE, summed_pixels = 0;
+    size_t n_chunk = PF_MAX(FORWARD_PIXELS / plan->out_padded, 1), summed = 0;
     memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
     for (size_t i = 0; i < n_images; i += n_chunk) {
         size_t n = PF_MIN(n_chunk, n_images - i), n_ahead = PF_MIN(n_chunk, n_images - i - n);
-        size_t n_groups = n * plan->out_padded / PF_GROUP;
-        struct pf_layer_input here = input_from(plan, in, i), next = input_from(plan, in, i + n);
-        struct chunk chunk = {
-            plan,  kernels,        scratch,          y + i * plan->n_rows * plan->out_padded,
-            pivot, totals != NULL, {.ranges = {{0}}}};
-        pf_ahead_set(&chunk.ahead, 0, next.planes, n_ahead * plan->n_channels * plan->in_padded);
-        for (size_t first = 0; first < n_groups; first += band) {
-            pf_layer_columns(plan, kernels, scratch->x, here, first,
-                             PF_MIN(band, n_groups - first));
-            forward_band(&chunk, first, PF_MIN(band, n_groups - first));
-        }
-        summed_pixels += n * plan->out_padded;
-        if (totals == NULL || (summed_pixels < PF_SUMMED_PIXELS && i + n < n_images)) continue;
-        pf_channel_sums_add(totals, scratch->sums, plan->n_rows);
-        memset(scratch->sums, 0, plan->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
-        summed_pixels = 0;
+        struct chunk chunk = {plan, kernels, scratch, out, {.ranges = {{0}}}};
+        chunk.out.y += i * plan->n_rows * plan->out_padded;
+        pf_ahead_set(&chunk.ahead, 0, input_from(plan, in, i + n).planes,
+                     n_ahead * plan->n_channels * plan->in_padded);
+        forward_chunk(&chunk, input_from(plan, in, i), n);
+        summed += n * plan->out_padded;
+        if (out.totals == NULL || (summed < PF_SUMMED_PIXELS && i + n < n_images)) continue;
+        pf_channel_sums_flush(out.totals, scratch->sums, plan->n_rows);
+        summed = 0;
     }
 }

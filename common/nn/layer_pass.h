@@ -40,11 +40,18 @@ struct pf_channel_sums {
     double first, second;
 };
 
-/* y[image][N][out_padded] ← the convolution.  totals != NULL: totals[N] are increased by the sums
- * of d = y − pivot[row] over all pixels that exist. */
+/* Where a layer's output goes, and what is summed on the way. */
+struct pf_layer_output {
+    float *y;                       /* [image][N][out_padded] */
+    bool stream;                    /* it is more than caches hold: write past them */
+    const float *pivot;             /* [N]; with totals */
+    struct pf_channel_sums *totals; /* NULL, or [N]: += sums over d = y − pivot, all pixels */
+};
+
+/* out.y ← the convolution. */
 void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
-                      float *y, const float *pivot, struct pf_channel_sums *totals);
+                      struct pf_layer_output out);
 
 struct pf_layer_back {
     const float *g; /* [image][N][out_padded] gradient behind batch norm, ReLU6's mask applied */
@@ -63,8 +70,8 @@ void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels
                        struct pf_scratch *scratch, const struct pf_layer_back *back,
                        size_t n_images);
 
-/* Adds sums[n][2][16] to totals[n] in lane order. */
-void pf_channel_sums_add(struct pf_channel_sums *totals, const float *sums, size_t n);
+/* Adds sums[n][2][16] to totals[n] in lane order, and clears them. */
+void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n);
 
 /* Private to the two passes. */
 

@@ -78,9 +78,14 @@ static void forward_shard(void *context, size_t shard)
     struct share share = share_of(t, shard, phase->layer);
     size_t slot;
     struct pf_scratch *scratch = pf_scratch_slots_take(t->slots, &slot);
+    struct pf_layer_output out = {
+        .y = t->y[phase->layer] + share.first * plan->n_rows * plan->out_padded,
+        .stream = t->streams,
+        .pivot = plan->layer->mean,
+        .totals = clear_totals(t, shard),
+    };
     pf_layer_forward(plan, t->kernels, scratch, input_of(t, phase->step, phase->layer, share.first),
-                     share.n, t->y[phase->layer] + share.first * plan->n_rows * plan->out_padded,
-                     plan->layer->mean, clear_totals(t, shard));
+                     share.n, out);
     pf_scratch_slots_give(t->slots, slot);
 }
 

@@ -6,6 +6,7 @@
 #include "common/nn/arena.h"
 
 #define MAX_SHARDS 16u
+#define CACHED_BYTES ((size_t)24 << 20)      /* about what a core finds in the last-level cache */
 #define MAX_GRADIENT_BYTES ((size_t)1 << 30) /* of all shards together */
 
 /* Shards are whole images; very large models get fewer, for each has a gradient of its own. */
@@ -83,6 +84,7 @@ static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
     }
     size_t bytes = (total + 2 * largest) * sizeof(float);
     self->arena = pf_arena_take(bytes);
+    self->streams = bytes > CACHED_BYTES;
     if (self->arena == NULL)
         return pf_fail(err, PF_NO_MEMORY,
                        "no memory for the %zu MiB of activations of a batch of %zu: train with "

@@ -41,6 +41,7 @@ struct pf_trainer {
     struct pf_affine input_norm[PF_MAX_INPUT_CHANNELS];
     struct pf_scratch_slots *slots;
 
+    bool streams;            /* the activations are more than caches hold */
     float *arena;            /* the activations and their gradients */
     float *y[PF_MAX_LAYERS]; /* [batch][N][out_padded], guards around */
     float *g[PF_MAX_LAYERS]; /* [batch][N][out_padded] gradient of layer l; two buffers in turn */

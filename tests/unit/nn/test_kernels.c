@@ -209,17 +209,17 @@ static void test_pool_equals_its_twin_both_ways(void **state)
     pf_free(mean);
 }
 
-static void check_emit(bool summed)
+static void check_emit(bool summed, bool stream)
 {
     enum { N_GROUPS = 3, STRIDE = 4 * PF_GROUP };
     float *tile = noise(8 * PF_TILE), *pivot = noise(ROWS), *before = noise(ROWS * STRIDE);
     float *expected = copy_of(before, ROWS * STRIDE), expected_sums[ROWS * 2 * PF_GROUP] = {0};
     tables[0]->emit(expected, STRIDE, tile, ROWS, N_GROUPS, odd_mask, pivot,
-                    summed ? expected_sums : NULL);
+                    summed ? expected_sums : NULL, summed);
     for (size_t t = 1; t < n_tables; t++) {
         float *got = copy_of(before, ROWS * STRIDE), got_sums[ROWS * 2 * PF_GROUP] = {0};
         tables[t]->emit(got, STRIDE, tile, ROWS, N_GROUPS, odd_mask, pivot,
-                        summed ? got_sums : NULL);
+                        summed ? got_sums : NULL, stream);
         assert_memory_equal(got, expected, ROWS * STRIDE * sizeof *got);
         assert_close(got_sums, expected_sums, ROWS * 2 * PF_GROUP, tables[t]->name);
         pf_free(got);
@@ -233,8 +233,9 @@ static void check_emit(bool summed)
 static void test_emit_equals_its_twin(void **state)
 {
     (void)state;
-    check_emit(true);
-    check_emit(false);
+    check_emit(true, true);
+    check_emit(true, false);
+    check_emit(false, false);
 }
 
 /* 70 columns: more than are worked on between two fetches. */
