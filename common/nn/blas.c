@@ -7,16 +7,18 @@
 
 #define MARKER "PACKFED_BLAS_PREPARED"
 
-static bool has_avx512(void)
+/* The best kernels of OpenBLAS that this processor can run; NULL: let it choose. */
+static const char *best_kernels(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-#else
-    return false;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return "SKYLAKEX";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "HASWELL";
 #endif
+    return NULL;
 }
 
 /* True when the variable was not there and now is. */
@@ -32,7 +34,7 @@ void pf_blas_prepare(char **argv)
         return;
     }
     bool changed = set_default("OPENBLAS_NUM_THREADS", "1");
-    if (has_avx512()) changed |= set_default("OPENBLAS_CORETYPE", "SKYLAKEX");
+    if (best_kernels() != NULL) changed |= set_default("OPENBLAS_CORETYPE", best_kernels());
     if (!changed || setenv(MARKER, "1", 1) != 0) return;
     execv("/proc/self/exe", argv);
     unsetenv(MARKER); /* no /proc: slower products, same results */
