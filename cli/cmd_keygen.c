@@ -1,9 +1,11 @@
 /* packfed keygen: a new identity. */
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "common/base/file.h"
 #include "common/base/text.h"
 #include "common/wire/identity.h"
 
@@ -58,6 +60,18 @@ static void print_json(const struct keygen_command *self, const struct pf_public
     json_decref(result);
 }
 
+/* "keys/alice" wants a folder "keys". */
+static enum pf_status make_folder(const char *stem, struct pf_error *err)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(stem, '/');
+    size_t length = slash != NULL ? (size_t)(slash - stem) : 0;
+    if (length == 0 || length >= sizeof folder) return PF_OK;
+    memcpy(folder, stem, length);
+    folder[length] = '\0';
+    return pf_folder_create(folder, err);
+}
+
 int pf_cmd_keygen(int argc, char **argv)
 {
     static const struct argp_option options[] = {
@@ -81,6 +95,7 @@ int pf_cmd_keygen(int argc, char **argv)
     struct pf_error err;
     PF_CLEANUP(pf_identity_finish) struct pf_identity identity = {0};
     if (pf_identity_generate(self.name, &identity, &err) != PF_OK ||
+        make_folder(self.out, &err) != PF_OK ||
         pf_identity_save(&identity, self.out, &err) != PF_OK)
         return pf_cli_fail("keygen", &err);
     char fingerprint[17];

@@ -72,7 +72,6 @@ sys.exit(0 if eval(sys.argv[2]) else 1)' "$1" "$2"
 
 # make_keys NAME…: authority, coordinator and the named members, and roster.pf
 make_keys() {
-    mkdir -p keys
     "$packfed" keygen --name authority --out keys/authority >/dev/null || fail "keygen"
     "$packfed" keygen --name coordinator --out keys/coordinator >/dev/null || fail "keygen"
     members=""
