@@ -13,6 +13,19 @@ struct chunk {
     struct pf_ahead ahead;
 };
 
+/* Zeros behind the last group to the end of its tile: the sums over pixels of weight_gradient run
+ * over whole tiles. */
+static void clear_tail(const struct chunk *self)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    size_t used = self->n_groups % PF_GROUPS_PER_TILE * PF_GROUP;
+    if (used == 0) return;
+    size_t t = self->n_groups / PF_GROUPS_PER_TILE;
+    float *tile = self->scratch->dy + t * plan->rows_padded * PF_TILE;
+    for (size_t r = 0; r < plan->n_rows; r++)
+        memset(tile + r * PF_TILE + used, 0, (PF_TILE - used) * sizeof *tile);
+}
+
 /* scratch->dy ← gradient of the convolution's output, in tiles. */
 static void output_gradient(const struct chunk *self)
 {
@@ -26,7 +39,7 @@ static void output_gradient(const struct chunk *self)
         self->kernels->normalise_back(to, plan->n_rows, g, y, plan->out_mask, groups,
                                       self->back.norm);
     }
-    pf_tile_clear_tail(self->scratch->dy, stride, self->n_groups, plan->rows_padded);
+    clear_tail(self);
 }
 
 /* dw (or, for a packed layer, scratch->partial) += the gradient of the weights. */

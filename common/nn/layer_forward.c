@@ -16,15 +16,6 @@ void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n
     }
 }
 
-void pf_tile_clear_tail(float *tiles, size_t tile_stride, size_t n_groups, size_t n_rows)
-{
-    size_t used = n_groups % PF_GROUPS_PER_TILE * PF_GROUP;
-    if (used == 0) return;
-    float *tile = tiles + n_groups / PF_GROUPS_PER_TILE * tile_stride;
-    for (size_t r = 0; r < n_rows; r++)
-        memset(tile + r * PF_TILE + used, 0, (PF_TILE - used) * sizeof *tile);
-}
-
 /* A stretch of groups inside one image of a chunk. */
 struct stretch {
     size_t image, first, n;
@@ -69,7 +60,6 @@ void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels 
         struct pf_planes y = {in.planes + plane * plan->in_padded, plan->in_padded};
         kernels->activate(to, &plan->columns, y, part.first, part.n, in.norm);
     }
-    pf_tile_clear_tail(x, tile_stride, n_groups, plan->columns_padded);
 }
 
 /* One chunk of images on its way forward. */

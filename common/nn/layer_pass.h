@@ -89,16 +89,13 @@ size_t pf_layer_band_tiles(const struct pf_layer_plan *plan);
 size_t pf_layer_block_channels(const struct pf_layer_plan *plan);
 size_t pf_layer_dx_stride(const struct pf_layer_plan *plan);
 
-/* scratch->x ← groups [first, first + n) of the columns of a chunk, first on a tile boundary;
- * zeros behind them to the end of the tile. */
+/* scratch->x ← groups [first, first + n) of the columns of a chunk, first on a tile boundary.
+ * Behind them, to the end of the tile, stands something finite. */
 void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
                       struct pf_layer_input in, size_t first, size_t n_groups);
 
 /* Range `range` of what products fetch: floats[n], or nothing for NULL. */
 void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, size_t n);
-
-/* Zeros from group n_groups to the end of its tile, in n_rows rows. */
-void pf_tile_clear_tail(float *tiles, size_t tile_stride, size_t n_groups, size_t n_rows);
 
 static inline size_t pf_tiles_of(size_t n_groups)
 {

@@ -12,6 +12,7 @@
 
 #include "common/base/memory.h"
 #include "common/nn/train.h"
+#include "common/nn/trainer.h"
 #include "tests/unit/nn/naive_network.h"
 
 static const struct pf_network small = {PF_LAYER_SHIFT, 2, {8, 12}, {2, 2}, {1, 2}, 3, 10, 9, 4};
@@ -261,6 +262,47 @@ static void test_steps_follow_epochs_and_batch(void **state)
     pf_dataset_destroy(dataset);
 }
 
+/* Image i is all of shade i, so that a gathered image tells where it is from. */
+static void test_epochs_see_every_image_once_in_an_order_of_their_own(void **state)
+{
+    (void)state;
+    enum { N = 40, BATCH = 10, STEPS = N / BATCH };
+    struct pf_dataset *dataset = naive_dataset(&small, N, 1);
+    size_t image_bytes = pf_dataset_image_bytes(dataset);
+    for (size_t i = 0; i < N * image_bytes; i++) dataset->pixels[i] = (uint8_t)(i / image_bytes);
+    struct pf_model *model = naive_model(&small, 0, 2);
+    struct pf_pool *pool = NULL;
+    struct pf_trainer *trainer = NULL;
+    struct pf_train_options options = plain_options(BATCH, 2.0);
+    options.augmentation = (struct pf_augmentation){0};
+    assert_int_equal(pf_pool_create(1, &pool, NULL), PF_OK);
+    assert_int_equal(pf_trainer_create(model, dataset, &options, pool, &trainer, NULL), PF_OK);
+    uint8_t order[2][N];
+    for (size_t step = 0; step < 2 * STEPS; step++) {
+        pf_trainer_gather(trainer, step);
+        const struct pf_batch *batch = &trainer->batches[step % 2];
+        for (size_t i = 0; i < BATCH; i++) {
+            uint8_t image = batch->images[i * image_bytes];
+            order[step / STEPS][step % STEPS * BATCH + i] = image;
+            assert_int_equal(batch->labels[i], dataset->labels[image]);
+        }
+    }
+    for (size_t epoch = 0; epoch < 2; epoch++) {
+        size_t seen[N] = {0}, in_place = 0;
+        for (size_t i = 0; i < N; i++) {
+            seen[order[epoch][i]]++;
+            in_place += order[epoch][i] == i;
+        }
+        for (size_t i = 0; i < N; i++) assert_int_equal(seen[i], 1);
+        assert_true(in_place < N / 2);
+    }
+    assert_memory_not_equal(order[0], order[1], N);
+    pf_trainer_destroy(trainer);
+    pf_pool_destroy(pool);
+    pf_model_destroy(model);
+    pf_dataset_destroy(dataset);
+}
+
 static void test_stop_flag_interrupts(void **state)
 {
     (void)state;
@@ -335,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_inference_equals_the_naive_network),
         cmocka_unit_test(test_training_learns),
         cmocka_unit_test(test_steps_follow_epochs_and_batch),
+        cmocka_unit_test(test_epochs_see_every_image_once_in_an_order_of_their_own),
         cmocka_unit_test(test_stop_flag_interrupts),
         cmocka_unit_test(test_diverging_training_is_told_with_the_step),
         cmocka_unit_test(test_wrong_data_is_refused),
