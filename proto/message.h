@@ -8,13 +8,26 @@
  *      │ ── HELLO ───────────────────────▶ │   who I am is the transport key, not the content
  *      │ ◀─────────────── WELCOME or REFUSAL
  *      │ ◀──────────────────── ROUND_OFFER │   model hash, chunk hashes, how to train, deadline
- *      │ ── MODEL_REQUEST ───────────────▶ │   one per missing chunk
+ *      │ ── ADVERTISE ───────────────────▶ │   step 0: fresh keys, signed
+ *      │ ◀────────────────────── COMMITTED │   … k-regular graphs: who takes part, fixed
+ *      │ ── REVEAL ──────────────────────▶ │   … one's part of the graph's randomness
+ *      │ ◀─────────────────────── KEY_LIST │   step 1: the neighbours' adverts
+ *      │ ── SHARES ──────────────────────▶ │   a sealed box for each neighbour
+ *      │ ◀───────────────── SHARE_DELIVERY │   the boxes of those who shared
+ *      │ ── MODEL_REQUEST ───────────────▶ │   one per missing chunk; beside steps 0 and 1
  *      │ ◀──────────────────── MODEL_CHUNK │
  *      │ ── ALIVE ───────────────────────▶ │   while training; both directions, every few seconds
- *      │ ── UPDATE_CHUNK … or DECLINE ───▶ │
- *      │ ◀───────────────── UPDATE_RECEIPT │   stored, will be counted once
- *      │ ◀─────────────────── ROUND_RESULT │
- *      │ ◀─────────────────────── FINISHED │
+ *      │ ── UPDATE_CHUNK 0 or DECLINE ───▶ │   step 2: the masked update
+ *      │ ◀─────────────────── UPDATE_GRANT │   … room for the rest, when there is more than one
+ *      │ ── UPDATE_CHUNK … ──────────────▶ │
+ *      │ ◀───────────────── UPDATE_RECEIPT │   will be counted once
+ *      │ ◀────────────────────── SURVIVORS │   step 3: whose updates are there
+ *      │ ── CONSENT ─────────────────────▶ │   signed, one set per round ever
+ *      │ ◀───────────────── UNMASK_REQUEST │   step 4: consents of the others, whose shares are
+ * wanted │ ── UNMASK ──────────────────────▶ │   one of the two shares of each │
+ * ◀─────────────────── ROUND_RESULT │ │ ◀─────────────────────── FINISHED │
+ *
+ * With plain aggregation steps 0, 1, 3 and 4 do not exist.
  */
 #ifndef PF_PROTO_MESSAGE_H
 #define PF_PROTO_MESSAGE_H
@@ -27,8 +40,10 @@
 #include "common/base/error.h"
 #include "common/model/model.h"
 #include "common/secagg/aggregate.h"
+#include "common/secagg/codec.h"
+#include "common/secagg/protocol.h"
 
-#define PF_PROTOCOL_VERSION 1u
+#define PF_PROTOCOL_VERSION 2u
 #define PF_CHUNK_BYTES 262144u        /* every chunk but the last is exactly this long */
 #define PF_MAX_CHUNKS 2048u           /* 512 MiB for a model or an update */
 #define PF_MAX_MESSAGE_BYTES 1048576u /* one frame, also ZMQ_MAXMSGSIZE */
@@ -44,6 +59,10 @@
 #define PF_MAX_ORDER_SCHEDULE 2u /* the last of enum pf_schedule_kind */
 #define PF_MAX_ORDER_RATE 1000.0 /* of learning rate and proximal term */
 #define PF_MAX_ORDER_DECAY 1.0   /* of weight decay and l1 */
+#define PF_MAX_PEERS 10000u /* in a list of boxes, consents or shares; a frame's size limits more \
+                             */
+#define PF_MIN_CLIP 1e-9
+#define PF_MAX_CLIP 1e9
 #define PF_HASH_BYTES 32u
 #define PF_RUN_ID_BYTES 16u
 
@@ -68,6 +87,17 @@ enum pf_message_kind {
     PF_MESSAGE_ALIVE,
     PF_MESSAGE_ROUND_RESULT,
     PF_MESSAGE_FINISHED,
+    PF_MESSAGE_ADVERTISE,
+    PF_MESSAGE_COMMITTED,
+    PF_MESSAGE_REVEAL,
+    PF_MESSAGE_KEY_LIST,
+    PF_MESSAGE_SHARES,
+    PF_MESSAGE_SHARE_DELIVERY,
+    PF_MESSAGE_UPDATE_GRANT,
+    PF_MESSAGE_SURVIVORS,
+    PF_MESSAGE_CONSENT,
+    PF_MESSAGE_UNMASK_REQUEST,
+    PF_MESSAGE_UNMASK,
     PF_MESSAGE_N_KINDS,
 };
 
@@ -87,6 +117,21 @@ enum pf_reason {
     PF_REASON_LATE,             /* the round is over, or the sender was dropped from it */
     PF_REASON_BUSY,
     PF_REASON_POLICY,
+    /* Secure rounds. */
+    PF_REASON_STEP,          /* a message of another step, or one that is missing before it */
+    PF_REASON_SIGNATURE,     /* forged, or missing where one is needed */
+    PF_REASON_ROSTER,        /* somebody who is not on the roster, or not in the cohort */
+    PF_REASON_THRESHOLD,     /* too low to protect anybody, or not to be met */
+    PF_REASON_GRAPH,         /* neighbours or randomness other than was committed to */
+    PF_REASON_MODULUS,       /* sums could wrap */
+    PF_REASON_SECOND_LIST,   /* a second, different key list for one round */
+    PF_REASON_SHARE_BOX,     /* a box that was not made by its sender for this receiver, here */
+    PF_REASON_SURVIVOR_SET,  /* a second, different survivor set; or not the one signed */
+    PF_REASON_TOO_FEW,       /* survivors: fewer than the threshold */
+    PF_REASON_BOTH_SHARES,   /* both secrets of one participant asked for */
+    PF_REASON_REPEATED_PEER, /* twice in one list */
+    PF_REASON_UNKNOWN_PEER,  /* somebody whose shares are not held */
+    PF_REASON_SELF_DROPPED,  /* the receiver itself among the dropped */
     PF_REASON_N,
 };
 
@@ -125,6 +170,14 @@ struct pf_training_order {
     double proximal; /* FedProx μ ≥ 0: adds μ/2·‖w − w_global‖² to the loss */
 };
 
+/* How updates become integers; zero when the aggregation is plain. */
+struct pf_masking_order {
+    uint32_t value_bits; /* see struct pf_codec_config */
+    uint32_t weight_cap;
+    double clip[PF_CODEC_SEGMENTS]; /* trained, statistics */
+    bool rotate;
+};
+
 struct pf_round_offer {
     uint32_t round; /* from 1 */
     uint32_t n_rounds;
@@ -137,6 +190,7 @@ struct pf_round_offer {
     uint32_t n_chunks;
     struct pf_hash *chunk_hashes; /* [n_chunks]; owned */
     struct pf_training_order order;
+    struct pf_masking_order masking;
 };
 
 struct pf_model_request {
@@ -176,6 +230,83 @@ struct pf_finished {
     char text[PF_MAX_REASON_BYTES];
 };
 
+/* ---- secure rounds: the steps of docs/protocol.md -------------------------------------------- */
+
+struct pf_advertise {
+    uint32_t round;
+    struct pf_advert advert;
+};
+
+struct pf_committed {
+    uint32_t round;
+    struct pf_member_set cohort;            /* owned, as in all messages below */
+    struct pf_secagg_parameters parameters; /* HARARY */
+    struct pf_digest digest;                /* pf_cohort_digest */
+};
+
+struct pf_reveal {
+    uint32_t round;
+    uint8_t randomness[PF_RANDOMNESS_BYTES];
+};
+
+struct pf_key_list {
+    uint32_t round;
+    struct pf_member_set cohort;
+    struct pf_secagg_parameters parameters;
+    /* HARARY: everybody's, in the order of members; COMPLETE: none. */
+    uint32_t n_randomness;
+    uint8_t (*randomness)[PF_RANDOMNESS_BYTES]; /* [n_randomness]; owned */
+    /* In ascending order of members.  HARARY: the receiver's neighbours; COMPLETE: everybody. */
+    uint32_t n_adverts;
+    struct pf_advert *adverts; /* [n_adverts]; owned */
+};
+
+struct pf_share_box {
+    uint32_t peer; /* SHARES: the receiver; SHARE_DELIVERY: the sender */
+    uint8_t box[PF_SHARE_BOX_BYTES];
+};
+
+struct pf_shares { /* SHARES and SHARE_DELIVERY; ascending peers */
+    uint32_t round;
+    struct pf_member_set sharers; /* SHARE_DELIVERY: all who shared; SHARES: empty (0 members) */
+    uint32_t n_boxes;
+    struct pf_share_box *boxes; /* [n_boxes]; owned */
+};
+
+struct pf_update_grant {
+    uint32_t round;
+};
+
+struct pf_survivors {
+    uint32_t round;
+    struct pf_member_set survivors;
+};
+
+struct pf_consent {
+    uint32_t member; /* as part of UNMASK_REQUEST */
+    uint8_t signature[PF_SIGNATURE_BYTES];
+};
+
+struct pf_consent_message {
+    uint32_t round;
+    struct pf_consent consent;
+};
+
+/* The lists are as they came: repeated or unknown members are for the receiver to refuse. */
+struct pf_unmask_request {
+    uint32_t round;
+    uint32_t n_survivors, n_dropped, n_consents;
+    uint32_t *survivors;         /* [n_survivors]: self-mask shares wanted; owned */
+    uint32_t *dropped;           /* [n_dropped]: mask-key shares wanted; owned */
+    struct pf_consent *consents; /* [n_consents]; owned */
+};
+
+struct pf_unmask {
+    uint32_t round;
+    uint32_t n_shares;
+    struct pf_given_share *shares; /* [n_shares]; owned, wiped */
+};
+
 struct pf_message {
     enum pf_message_kind kind;
     struct pf_run_id run_id; /* of every message but HELLO and REFUSAL, where it may be zero */
@@ -190,6 +321,16 @@ struct pf_message {
         struct pf_alive alive;
         struct pf_round_result result;
         struct pf_finished finished;
+        struct pf_advertise advertise;
+        struct pf_committed committed;
+        struct pf_reveal reveal;
+        struct pf_key_list key_list;
+        struct pf_shares shares; /* SHARES and SHARE_DELIVERY */
+        struct pf_update_grant grant;
+        struct pf_survivors survivors;
+        struct pf_consent_message consent;
+        struct pf_unmask_request unmask_request;
+        struct pf_unmask unmask;
     };
 };
 

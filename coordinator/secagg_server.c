@@ -1,0 +1,1 @@
+#include "coordinator/secagg_server.h"

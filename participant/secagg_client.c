@@ -1,0 +1,1 @@
+#include "participant/secagg_client.h"

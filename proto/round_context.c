@@ -1,0 +1,1 @@
+#include "proto/round_context.h"
