@@ -4,72 +4,374 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "common/base/memory.h"
+/* ---- hashing --------------------------------------------------------------------------------- */
 
-/* ---- member sets ----------------------------------------------------------------------------- */
+/* Every hash is BLAKE2b-256 over a label of 32 bytes, zero-padded, and then fields whose lengths
+ * are fixed or stand before them: no two inputs of one label, and none of two labels, coincide.
+ * Numbers are 32 bits, little endian.  Some inputs are secret, so the state is wiped. */
+#define LABEL_BYTES 32u
 
-/* Bits at and above n_members are zero always, so that equal sets have equal bytes. */
+struct hash {
+    crypto_generichash_state state;
+};
 
-enum pf_status pf_member_set_create(uint32_t n_members, struct pf_member_set *set,
-                                    struct pf_error *err)
+static void hash_bytes(struct hash *self, const void *bytes, size_t length)
 {
-    uint8_t *bits = PF_ALLOC(pf_member_set_bytes(n_members), uint8_t);
-    if (bits == NULL) return pf_no_memory(err, "a set of members");
-    *set = (struct pf_member_set){.n_members = n_members, .bits = bits};
+    crypto_generichash_update(&self->state, bytes, length);
+}
+
+static void hash_u32(struct hash *self, uint32_t value)
+{
+    uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
+                        (uint8_t)(value >> 24)};
+    hash_bytes(self, bytes, sizeof bytes);
+}
+
+static void hash_digest(struct hash *self, const struct pf_digest *digest)
+{
+    hash_bytes(self, digest->bytes, sizeof digest->bytes);
+}
+
+static void hash_set(struct hash *self, const struct pf_member_set *set)
+{
+    hash_u32(self, set->n_members);
+    hash_bytes(self, set->bits, pf_member_set_bytes(set->n_members));
+}
+
+static void pad_label(const char *label, uint8_t padded[LABEL_BYTES])
+{
+    size_t length = strlen(label);
+    assert(length < LABEL_BYTES);
+    memset(padded, 0, LABEL_BYTES);
+    memcpy(padded, label, length);
+}
+
+/* key: 32 bytes, or NULL. */
+static void hash_begin(struct hash *self, const char *label, const uint8_t *key)
+{
+    uint8_t padded[LABEL_BYTES];
+    pad_label(label, padded);
+    crypto_generichash_init(&self->state, key, key != NULL ? 32 : 0, PF_DIGEST_BYTES);
+    hash_bytes(self, padded, sizeof padded);
+}
+
+static void hash_end(struct hash *self, uint8_t out[PF_DIGEST_BYTES])
+{
+    crypto_generichash_final(&self->state, out, PF_DIGEST_BYTES);
+    sodium_memzero(self, sizeof *self);
+}
+
+static struct pf_digest hash_end_digest(struct hash *self)
+{
+    struct pf_digest digest;
+    hash_end(self, digest.bytes);
+    return digest;
+}
+
+bool pf_digest_equal(const struct pf_digest *a, const struct pf_digest *b)
+{
+    return sodium_memcmp(a->bytes, b->bytes, PF_DIGEST_BYTES) == 0;
+}
+
+struct pf_digest pf_member_set_digest(const struct pf_member_set *set)
+{
+    struct hash hash;
+    hash_begin(&hash, "packfed member set 1", NULL);
+    hash_set(&hash, set);
+    return hash_end_digest(&hash);
+}
+
+/* ---- signatures ------------------------------------------------------------------------------ */
+
+/* What is signed is the label again and the digest, so that an identity's signatures of different
+ * kinds cannot be taken for one another. */
+struct signed_text {
+    uint8_t label[LABEL_BYTES];
+    uint8_t digest[PF_DIGEST_BYTES];
+};
+
+static void sign(const char *label, const struct pf_digest *digest, const uint8_t secret[64],
+                 uint8_t signature[PF_SIGNATURE_BYTES])
+{
+    struct signed_text text;
+    pad_label(label, text.label);
+    memcpy(text.digest, digest->bytes, sizeof text.digest);
+    crypto_sign_detached(signature, NULL, (const uint8_t *)&text, sizeof text, secret);
+}
+
+static bool verify(const char *label, const struct pf_digest *digest, const uint8_t public[32],
+                   const uint8_t signature[PF_SIGNATURE_BYTES])
+{
+    struct signed_text text;
+    pad_label(label, text.label);
+    memcpy(text.digest, digest->bytes, sizeof text.digest);
+    return crypto_sign_verify_detached(signature, (const uint8_t *)&text, sizeof text, public) == 0;
+}
+
+/* ---- step 0: adverts and commitments --------------------------------------------------------- */
+
+static const char advert_label[] = "packfed advert 1";
+
+static void hash_advert(struct hash *hash, const struct pf_advert *advert)
+{
+    hash_u32(hash, advert->member);
+    hash_bytes(hash, advert->channel_key, sizeof advert->channel_key);
+    hash_bytes(hash, advert->mask_key, sizeof advert->mask_key);
+    hash_digest(hash, &advert->self_commitment);
+    hash_digest(hash, &advert->randomness_commitment);
+}
+
+static struct pf_digest advert_digest(const struct pf_advert *advert,
+                                      const struct pf_digest *context)
+{
+    struct hash hash;
+    hash_begin(&hash, advert_label, NULL);
+    hash_digest(&hash, context);
+    hash_advert(&hash, advert);
+    return hash_end_digest(&hash);
+}
+
+void pf_advert_sign(struct pf_advert *advert, const struct pf_digest *context,
+                    const uint8_t sign_secret[64])
+{
+    struct pf_digest digest = advert_digest(advert, context);
+    sign(advert_label, &digest, sign_secret, advert->signature);
+}
+
+bool pf_advert_verify(const struct pf_advert *advert, const struct pf_digest *context,
+                      const uint8_t sign_public[32])
+{
+    struct pf_digest digest = advert_digest(advert, context);
+    return verify(advert_label, &digest, sign_public, advert->signature);
+}
+
+struct pf_digest pf_commit_self(const struct pf_digest *context, uint32_t member,
+                                const struct pf_scalar *seed)
+{
+    struct hash hash;
+    hash_begin(&hash, "packfed self commitment 1", NULL);
+    hash_digest(&hash, context);
+    hash_u32(&hash, member);
+    hash_bytes(&hash, seed->bytes, sizeof seed->bytes);
+    return hash_end_digest(&hash);
+}
+
+struct pf_digest pf_commit_randomness(const struct pf_digest *context, uint32_t member,
+                                      const uint8_t randomness[PF_RANDOMNESS_BYTES])
+{
+    struct hash hash;
+    hash_begin(&hash, "packfed graph commitment 1", NULL);
+    hash_digest(&hash, context);
+    hash_u32(&hash, member);
+    hash_bytes(&hash, randomness, PF_RANDOMNESS_BYTES);
+    return hash_end_digest(&hash);
+}
+
+struct pf_digest pf_cohort_digest(const struct pf_digest *context,
+                                  const struct pf_member_set *cohort,
+                                  const struct pf_secagg_parameters *parameters,
+                                  const struct pf_digest *commitments)
+{
+    uint32_t n = commitments != NULL ? pf_member_set_count(cohort) : 0;
+    struct hash hash;
+    hash_begin(&hash, "packfed cohort 1", NULL);
+    hash_digest(&hash, context);
+    hash_u32(&hash, (uint32_t)parameters->graph);
+    hash_u32(&hash, parameters->degree);
+    hash_u32(&hash, parameters->threshold);
+    hash_set(&hash, cohort);
+    hash_u32(&hash, n);
+    for (uint32_t i = 0; i < n; i++) hash_digest(&hash, &commitments[i]);
+    return hash_end_digest(&hash);
+}
+
+/* The signatures are left out: whoever is given an advert checks its own. */
+struct pf_digest pf_key_list_digest(const struct pf_digest *cohort, uint32_t n_cohort,
+                                    const uint8_t (*randomness)[PF_RANDOMNESS_BYTES],
+                                    const struct pf_advert *adverts)
+{
+    assert((randomness == NULL) != (adverts == NULL));
+    struct hash hash;
+    hash_begin(&hash, randomness != NULL ? "packfed graph 1" : "packfed key list 1", NULL);
+    hash_digest(&hash, cohort);
+    hash_u32(&hash, n_cohort);
+    for (uint32_t i = 0; i < n_cohort; i++) {
+        if (randomness != NULL)
+            hash_bytes(&hash, randomness[i], PF_RANDOMNESS_BYTES);
+        else
+            hash_advert(&hash, &adverts[i]);
+    }
+    return hash_end_digest(&hash);
+}
+
+/* ---- keys of masks --------------------------------------------------------------------------- */
+
+static_assert(PF_MASK_KEY_BYTES == PF_DIGEST_BYTES, "a mask key is one digest");
+static_assert(crypto_scalarmult_curve25519_BYTES == 32, "X25519");
+
+void pf_mask_secret(const struct pf_scalar *seed, uint8_t secret[32])
+{
+    struct hash hash;
+    hash_begin(&hash, "packfed mask secret 1", NULL);
+    hash_bytes(&hash, seed->bytes, sizeof seed->bytes);
+    hash_end(&hash, secret);
+}
+
+void pf_self_mask_key(const struct pf_scalar *seed, const struct pf_digest *context,
+                      uint8_t key[PF_MASK_KEY_BYTES])
+{
+    struct hash hash;
+    hash_begin(&hash, "packfed self mask 1", seed->bytes);
+    hash_digest(&hash, context);
+    hash_end(&hash, key);
+}
+
+/* Begins a hash whose key is what X25519 gives both; the caller adds its fields.  The keys stand in
+ * ascending order, so that both sides come to the same. */
+static enum pf_status hash_begin_agreed(struct hash *hash, const char *label,
+                                        const uint8_t own_secret[32], const uint8_t own_public[32],
+                                        const uint8_t peer_public[32], struct pf_error *err)
+{
+    uint8_t agreed[crypto_scalarmult_curve25519_BYTES];
+    if (crypto_scalarmult_curve25519(agreed, own_secret, peer_public) != 0) {
+        sodium_memzero(agreed, sizeof agreed);
+        return pf_fail(err, PF_REFUSED,
+                       "a peer's public key is of low order: it gives no secret with any key");
+    }
+    bool own_first = memcmp(own_public, peer_public, 32) <= 0;
+    hash_begin(hash, label, agreed);
+    sodium_memzero(agreed, sizeof agreed);
+    hash_bytes(hash, own_first ? own_public : peer_public, 32);
+    hash_bytes(hash, own_first ? peer_public : own_public, 32);
     return PF_OK;
 }
 
-enum pf_status pf_member_set_copy(const struct pf_member_set *from, struct pf_member_set *set,
-                                  struct pf_error *err)
+enum pf_status pf_pair_mask_key(const uint8_t secret[32], const uint8_t own_public[32],
+                                const uint8_t peer_public[32], const struct pf_digest *context,
+                                const struct pf_digest *key_list, uint8_t key[PF_MASK_KEY_BYTES],
+                                struct pf_error *err)
 {
-    struct pf_member_set copy;
-    PF_TRY(pf_member_set_create(from->n_members, &copy, err));
-    if (from->n_members > 0) memcpy(copy.bits, from->bits, pf_member_set_bytes(from->n_members));
-    *set = copy;
+    struct hash hash;
+    PF_TRY(hash_begin_agreed(&hash, "packfed pair mask 1", secret, own_public, peer_public, err));
+    hash_digest(&hash, context);
+    hash_digest(&hash, key_list);
+    hash_end(&hash, key);
     return PF_OK;
 }
 
-void pf_member_set_finish(struct pf_member_set *self)
+/* ---- step 1: share boxes --------------------------------------------------------------------- */
+
+/* A channel's keys are of one round and the box key depends on who sends to whom, so each key seals
+ * one box and the nonce can be zero. */
+static const uint8_t no_nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
+
+static_assert(crypto_aead_chacha20poly1305_ietf_KEYBYTES == PF_DIGEST_BYTES, "a digest is a key");
+static_assert(sizeof(struct pf_share_pair) + crypto_aead_chacha20poly1305_ietf_ABYTES ==
+                  PF_SHARE_BOX_BYTES,
+              "two scalars and the tag");
+
+struct box_header { /* the associated data; bytes alone, hence no padding */
+    uint8_t context[PF_DIGEST_BYTES];
+    uint8_t key_list[PF_DIGEST_BYTES];
+    uint8_t indices[12]; /* sender, receiver, x; little endian */
+};
+
+static void store_u32(uint8_t bytes[4], uint32_t value)
 {
-    if (self == NULL) return;
-    pf_free(self->bits);
-    *self = (struct pf_member_set){0};
+    for (unsigned i = 0; i < 4; i++) bytes[i] = (uint8_t)(value >> (8 * i));
 }
 
-bool pf_member_set_has(const struct pf_member_set *self, uint32_t member)
+static struct box_header make_header(const struct pf_share_channel *channel, uint32_t sender,
+                                     uint32_t receiver)
 {
-    return member < self->n_members && (self->bits[member / 8] >> (member % 8) & 1) != 0;
+    struct box_header header;
+    memcpy(header.context, channel->context->bytes, sizeof header.context);
+    memcpy(header.key_list, channel->key_list->bytes, sizeof header.key_list);
+    store_u32(header.indices, sender);
+    store_u32(header.indices + 4, receiver);
+    store_u32(header.indices + 8, receiver + 1);
+    return header;
 }
 
-void pf_member_set_add(struct pf_member_set *self, uint32_t member)
+static enum pf_status box_key(const struct pf_share_channel *channel, uint32_t sender,
+                              uint32_t receiver, uint8_t key[PF_DIGEST_BYTES], struct pf_error *err)
 {
-    assert(member < self->n_members);
-    self->bits[member / 8] = (uint8_t)(self->bits[member / 8] | 1u << (member % 8));
+    struct hash hash;
+    PF_TRY(hash_begin_agreed(&hash, "packfed share box 1", channel->own_secret, channel->own_public,
+                             channel->peer_public, err));
+    hash_digest(&hash, channel->context);
+    hash_digest(&hash, channel->key_list);
+    hash_u32(&hash, sender);
+    hash_u32(&hash, receiver);
+    hash_end(&hash, key);
+    return PF_OK;
 }
 
-void pf_member_set_remove(struct pf_member_set *self, uint32_t member)
+enum pf_status pf_share_seal(const struct pf_share_channel *channel, uint32_t sender,
+                             uint32_t receiver, const struct pf_share_pair *shares,
+                             uint8_t box[PF_SHARE_BOX_BYTES], struct pf_error *err)
 {
-    assert(member < self->n_members);
-    self->bits[member / 8] = (uint8_t)(self->bits[member / 8] & ~(1u << (member % 8)));
+    uint8_t key[PF_DIGEST_BYTES];
+    PF_TRY(box_key(channel, sender, receiver, key, err));
+    struct box_header header = make_header(channel, sender, receiver);
+    crypto_aead_chacha20poly1305_ietf_encrypt(box, NULL, (const uint8_t *)shares, sizeof *shares,
+                                              (const uint8_t *)&header, sizeof header, NULL,
+                                              no_nonce, key);
+    sodium_memzero(key, sizeof key);
+    return PF_OK;
 }
 
-uint32_t pf_member_set_count(const struct pf_member_set *self)
+enum pf_status pf_share_open(const struct pf_share_channel *channel, uint32_t sender,
+                             uint32_t receiver, const uint8_t box[PF_SHARE_BOX_BYTES],
+                             struct pf_share_pair *shares, struct pf_error *err)
 {
-    uint32_t count = 0;
-    for (size_t i = 0; i < pf_member_set_bytes(self->n_members); i++)
-        count += (uint32_t)__builtin_popcount(self->bits[i]);
-    return count;
+    uint8_t key[PF_DIGEST_BYTES];
+    PF_TRY(box_key(channel, sender, receiver, key, err));
+    struct box_header header = make_header(channel, sender, receiver);
+    struct pf_share_pair opened;
+    bool authentic = crypto_aead_chacha20poly1305_ietf_decrypt(
+                         (uint8_t *)&opened, NULL, NULL, box, PF_SHARE_BOX_BYTES,
+                         (const uint8_t *)&header, sizeof header, no_nonce, key) == 0;
+    sodium_memzero(key, sizeof key);
+    bool valid = authentic && pf_scalar_valid(&opened.self) && pf_scalar_valid(&opened.mask);
+    if (valid) *shares = opened;
+    sodium_memzero(&opened, sizeof opened);
+    if (valid) return PF_OK;
+    return pf_fail(err, PF_REFUSED,
+                   authentic ? "member %u sealed no valid shares for member %u"
+                             : "the box from member %u to member %u was not made by that sender "
+                               "for that receiver in this round",
+                   sender, receiver);
 }
 
-bool pf_member_set_equal(const struct pf_member_set *a, const struct pf_member_set *b)
+/* ---- step 3: consents ------------------------------------------------------------------------ */
+
+static const char survivors_label[] = "packfed survivors 1";
+
+static struct pf_digest survivors_digest(const struct pf_digest *context,
+                                         const struct pf_digest *key_list,
+                                         const struct pf_member_set *survivors)
 {
-    return a->n_members == b->n_members &&
-           (a->n_members == 0 || memcmp(a->bits, b->bits, pf_member_set_bytes(a->n_members)) == 0);
+    struct hash hash;
+    hash_begin(&hash, survivors_label, NULL);
+    hash_digest(&hash, context);
+    hash_digest(&hash, key_list);
+    hash_set(&hash, survivors);
+    return hash_end_digest(&hash);
 }
 
-bool pf_member_set_within(const struct pf_member_set *inner, const struct pf_member_set *outer)
+void pf_consent_sign(const struct pf_digest *context, const struct pf_digest *key_list,
+                     const struct pf_member_set *survivors, const uint8_t sign_secret[64],
+                     uint8_t signature[PF_SIGNATURE_BYTES])
 {
-    for (uint32_t member = 0; member < inner->n_members; member++)
-        if (pf_member_set_has(inner, member) && !pf_member_set_has(outer, member)) return false;
-    return true;
+    struct pf_digest digest = survivors_digest(context, key_list, survivors);
+    sign(survivors_label, &digest, sign_secret, signature);
+}
+
+bool pf_consent_verify(const struct pf_digest *context, const struct pf_digest *key_list,
+                       const struct pf_member_set *survivors, const uint8_t sign_public[32],
+                       const uint8_t signature[PF_SIGNATURE_BYTES])
+{
+    struct pf_digest digest = survivors_digest(context, key_list, survivors);
+    return verify(survivors_label, &digest, sign_public, signature);
 }
