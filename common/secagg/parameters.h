@@ -62,6 +62,9 @@ PF_NODISCARD enum pf_status pf_secagg_check(const struct pf_secagg_goal *goal,
                                             const struct pf_secagg_parameters *parameters,
                                             struct pf_error *err);
 
+/* γ where none is given: 0.2 below PF_SECAGG_COMPLETE_BELOW participants, 0.05 from there on. */
+double pf_secagg_default_corrupt(uint32_t n);
+
 /* Bits of the modulus for sums of n values of `value_bits` bits, sign included:
  * value_bits + ⌈log2 n⌉.  |Σ| ≤ n·(2^(value_bits−1) − 1) < 2^(bits−1), so nothing wraps. */
 unsigned pf_secagg_modulus_bits(unsigned value_bits, uint32_t n);
