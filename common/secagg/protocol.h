@@ -112,16 +112,26 @@ struct pf_share_pair {
     struct pf_scalar mask; /* of the mask key's seed */
 };
 
-struct pf_share_channel {
-    const uint8_t *own_secret, *own_public, *peer_public; /* channel keys, 32 bytes each */
-    const struct pf_digest *context, *key_list;
+/* What two members seal boxes with: BLAKE2b(X25519(secret, peer), both keys, context, list).  One
+ * Diffie–Hellman per pair serves both directions; each box has a key of its own under it.
+ * PF_REFUSED when the peer's key is one of the few that give no secret. */
+struct pf_share_key {
+    uint8_t bytes[32];
 };
 
-PF_NODISCARD enum pf_status pf_share_seal(const struct pf_share_channel *channel, uint32_t sender,
-                                          uint32_t receiver, const struct pf_share_pair *shares,
-                                          uint8_t box[PF_SHARE_BOX_BYTES], struct pf_error *err);
+PF_NODISCARD enum pf_status pf_share_key_derive(const uint8_t secret[32],
+                                                const uint8_t own_public[32],
+                                                const uint8_t peer_public[32],
+                                                const struct pf_digest *context,
+                                                const struct pf_digest *key_list,
+                                                struct pf_share_key *key, struct pf_error *err);
+
+/* The box of `sender` for `receiver`; context and key list are pinned by the key, the two indices
+ * and x by the associated data. */
+void pf_share_seal(const struct pf_share_key *key, uint32_t sender, uint32_t receiver,
+                   const struct pf_share_pair *shares, uint8_t box[PF_SHARE_BOX_BYTES]);
 /* PF_REFUSED when the box is not what that sender made for that receiver in this round. */
-PF_NODISCARD enum pf_status pf_share_open(const struct pf_share_channel *channel, uint32_t sender,
+PF_NODISCARD enum pf_status pf_share_open(const struct pf_share_key *key, uint32_t sender,
                                           uint32_t receiver, const uint8_t box[PF_SHARE_BOX_BYTES],
                                           struct pf_share_pair *shares, struct pf_error *err);
 
