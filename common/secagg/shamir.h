@@ -10,6 +10,7 @@
 #ifndef PF_COMMON_SECAGG_SHAMIR_H
 #define PF_COMMON_SECAGG_SHAMIR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
