@@ -40,14 +40,11 @@ struct pf_secagg_client_config {
     uint32_t round;
     struct pf_digest context; /* pf_round_context of the offer */
     struct pf_masking_order masking;
-    size_t length[PF_CODEC_SEGMENTS]; /* coordinates of an update; may be set later, by mask */
-    uint32_t min_cohort;              /* smallest cohort and survivor set accepted */
-    double max_corrupt;   /* γ to be protected against; < 0: the default for the size */
-    struct pf_pool *pool; /* for masks; NULL: the calling thread alone */
+    uint32_t min_cohort;         /* smallest cohort and survivor set accepted */
+    double max_corrupt;          /* γ to be protected against; < 0: pf_secagg_default_corrupt */
+    enum pf_adversary adversary; /* whom to be protected against; 0: PF_SEMI_MALICIOUS */
+    struct pf_pool *pool;        /* for masks; NULL: the calling thread alone */
 };
-
-/* γ when none is given: 0.2 below PF_SECAGG_COMPLETE_BELOW participants, 0.05 above. */
-double pf_secagg_default_corrupt(uint32_t n);
 
 struct pf_secagg_client;
 
