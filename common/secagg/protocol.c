@@ -20,10 +20,15 @@ static void hash_bytes(struct hash *self, const void *bytes, size_t length)
     crypto_generichash_update(&self->state, bytes, length);
 }
 
+static void store_u32(uint8_t bytes[4], uint32_t value)
+{
+    for (unsigned i = 0; i < 4; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+}
+
 static void hash_u32(struct hash *self, uint32_t value)
 {
-    uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
-                        (uint8_t)(value >> 24)};
+    uint8_t bytes[4];
+    store_u32(bytes, value);
     hash_bytes(self, bytes, sizeof bytes);
 }
 
@@ -261,8 +266,8 @@ enum pf_status pf_pair_mask_key(const uint8_t secret[32], const uint8_t own_publ
 
 /* ---- step 1: share boxes --------------------------------------------------------------------- */
 
-/* A channel's keys are of one round and the box key depends on who sends to whom, so each key seals
- * one box and the nonce can be zero. */
+/* A share key belongs to one pair and one round, and the key of a box depends on who sends to whom,
+ * so each key seals one box and the nonce can be zero. */
 static const uint8_t no_nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
 
 static_assert(crypto_aead_chacha20poly1305_ietf_KEYBYTES == PF_DIGEST_BYTES, "a digest is a key");
@@ -270,69 +275,66 @@ static_assert(sizeof(struct pf_share_pair) + crypto_aead_chacha20poly1305_ietf_A
                   PF_SHARE_BOX_BYTES,
               "two scalars and the tag");
 
-struct box_header { /* the associated data; bytes alone, hence no padding */
-    uint8_t context[PF_DIGEST_BYTES];
-    uint8_t key_list[PF_DIGEST_BYTES];
-    uint8_t indices[12]; /* sender, receiver, x; little endian */
-};
-
-static void store_u32(uint8_t bytes[4], uint32_t value)
+enum pf_status pf_share_key_derive(const uint8_t secret[32], const uint8_t own_public[32],
+                                   const uint8_t peer_public[32], const struct pf_digest *context,
+                                   const struct pf_digest *key_list, struct pf_share_key *key,
+                                   struct pf_error *err)
 {
-    for (unsigned i = 0; i < 4; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    struct hash hash;
+    PF_TRY(hash_begin_agreed(&hash, "packfed share key 1", secret, own_public, peer_public, err));
+    hash_digest(&hash, context);
+    hash_digest(&hash, key_list);
+    hash_end(&hash, key->bytes);
+    return PF_OK;
 }
 
-static struct box_header make_header(const struct pf_share_channel *channel, uint32_t sender,
-                                     uint32_t receiver)
+/* The associated data: sender, receiver and the index of the shares. */
+struct box_header {
+    uint8_t bytes[12];
+};
+
+static struct box_header make_header(uint32_t sender, uint32_t receiver)
 {
     struct box_header header;
-    memcpy(header.context, channel->context->bytes, sizeof header.context);
-    memcpy(header.key_list, channel->key_list->bytes, sizeof header.key_list);
-    store_u32(header.indices, sender);
-    store_u32(header.indices + 4, receiver);
-    store_u32(header.indices + 8, receiver + 1);
+    store_u32(header.bytes, sender);
+    store_u32(header.bytes + 4, receiver);
+    store_u32(header.bytes + 8, receiver + 1);
     return header;
 }
 
-static enum pf_status box_key(const struct pf_share_channel *channel, uint32_t sender,
-                              uint32_t receiver, uint8_t key[PF_DIGEST_BYTES], struct pf_error *err)
+static void box_key(const struct pf_share_key *key, const struct box_header *header,
+                    uint8_t out[PF_DIGEST_BYTES])
 {
     struct hash hash;
-    PF_TRY(hash_begin_agreed(&hash, "packfed share box 1", channel->own_secret, channel->own_public,
-                             channel->peer_public, err));
-    hash_digest(&hash, channel->context);
-    hash_digest(&hash, channel->key_list);
-    hash_u32(&hash, sender);
-    hash_u32(&hash, receiver);
-    hash_end(&hash, key);
-    return PF_OK;
+    hash_begin(&hash, "packfed share box 1", key->bytes);
+    hash_bytes(&hash, header->bytes, sizeof header->bytes);
+    hash_end(&hash, out);
 }
 
-enum pf_status pf_share_seal(const struct pf_share_channel *channel, uint32_t sender,
-                             uint32_t receiver, const struct pf_share_pair *shares,
-                             uint8_t box[PF_SHARE_BOX_BYTES], struct pf_error *err)
+void pf_share_seal(const struct pf_share_key *key, uint32_t sender, uint32_t receiver,
+                   const struct pf_share_pair *shares, uint8_t box[PF_SHARE_BOX_BYTES])
 {
-    uint8_t key[PF_DIGEST_BYTES];
-    PF_TRY(box_key(channel, sender, receiver, key, err));
-    struct box_header header = make_header(channel, sender, receiver);
+    uint8_t own_key[PF_DIGEST_BYTES];
+    struct box_header header = make_header(sender, receiver);
+    box_key(key, &header, own_key);
     crypto_aead_chacha20poly1305_ietf_encrypt(box, NULL, (const uint8_t *)shares, sizeof *shares,
-                                              (const uint8_t *)&header, sizeof header, NULL,
-                                              no_nonce, key);
-    sodium_memzero(key, sizeof key);
-    return PF_OK;
+                                              header.bytes, sizeof header.bytes, NULL, no_nonce,
+                                              own_key);
+    sodium_memzero(own_key, sizeof own_key);
 }
 
-enum pf_status pf_share_open(const struct pf_share_channel *channel, uint32_t sender,
-                             uint32_t receiver, const uint8_t box[PF_SHARE_BOX_BYTES],
-                             struct pf_share_pair *shares, struct pf_error *err)
+enum pf_status pf_share_open(const struct pf_share_key *key, uint32_t sender, uint32_t receiver,
+                             const uint8_t box[PF_SHARE_BOX_BYTES], struct pf_share_pair *shares,
+                             struct pf_error *err)
 {
-    uint8_t key[PF_DIGEST_BYTES];
-    PF_TRY(box_key(channel, sender, receiver, key, err));
-    struct box_header header = make_header(channel, sender, receiver);
+    uint8_t own_key[PF_DIGEST_BYTES];
     struct pf_share_pair opened;
+    struct box_header header = make_header(sender, receiver);
+    box_key(key, &header, own_key);
     bool authentic = crypto_aead_chacha20poly1305_ietf_decrypt(
-                         (uint8_t *)&opened, NULL, NULL, box, PF_SHARE_BOX_BYTES,
-                         (const uint8_t *)&header, sizeof header, no_nonce, key) == 0;
-    sodium_memzero(key, sizeof key);
+                         (uint8_t *)&opened, NULL, NULL, box, PF_SHARE_BOX_BYTES, header.bytes,
+                         sizeof header.bytes, no_nonce, own_key) == 0;
+    sodium_memzero(own_key, sizeof own_key);
     bool valid = authentic && pf_scalar_valid(&opened.self) && pf_scalar_valid(&opened.mask);
     if (valid) *shares = opened;
     sodium_memzero(&opened, sizeof opened);
