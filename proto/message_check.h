@@ -9,4 +9,22 @@
 PF_NODISCARD enum pf_status pf_message_check(const struct pf_message *self, enum pf_status status,
                                              struct pf_error *err);
 
+/* ---- Between the files of the check ---- */
+
+/* Where a limit is broken, and what that means to the caller. */
+struct pf_limit {
+    const char *kind;
+    enum pf_status status;
+    struct pf_error *err;
+};
+
+PF_NODISCARD enum pf_status pf_limit_whole(const struct pf_limit *limit, const char *field,
+                                           uint64_t value, uint64_t min, uint64_t max);
+/* Not-a-number is refused too. */
+PF_NODISCARD enum pf_status pf_limit_number(const struct pf_limit *limit, const char *field,
+                                            double value, double min, double max);
+/* The kinds ADVERTISE … UNMASK. */
+PF_NODISCARD enum pf_status pf_message_check_secagg(const struct pf_limit *limit,
+                                                    const struct pf_message *self);
+
 #endif

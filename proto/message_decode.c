@@ -1,17 +1,18 @@
 /* Frames into messages: protobuf-c splits the bytes, the functions here copy field by field into
  * our own types and check byte lengths, pf_message_check the numbers. */
+#include "proto/message_decode.h"
+
+#include <sodium.h>
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "proto/message.h"
 #include "proto/message_check.h"
 #include "proto/network_codec.h"
 #include "proto/printable.h"
 #include "proto/unpack.h"
 
-/* The field's bytes into out[expected]; exactly so many. */
-static enum pf_status copy_exact(const char *field, const ProtobufCBinaryData *from, uint8_t *out,
-                                 size_t expected, struct pf_error *err)
+enum pf_status pf_copy_exact(const char *field, const ProtobufCBinaryData *from, uint8_t *out,
+                             size_t expected, struct pf_error *err)
 {
     if (from->len != expected)
         return pf_fail(err, PF_CORRUPT, "%s has %zu bytes instead of %zu", field, from->len,
@@ -23,7 +24,7 @@ static enum pf_status copy_exact(const char *field, const ProtobufCBinaryData *f
 static enum pf_status copy_hash(const ProtobufCBinaryData *from, struct pf_hash *hash,
                                 struct pf_error *err)
 {
-    return copy_exact("model_hash", from, hash->bytes, sizeof hash->bytes, err);
+    return pf_copy_exact("model_hash", from, hash->bytes, sizeof hash->bytes, err);
 }
 
 /* 16 bytes, or none where `optional`. */
@@ -31,7 +32,7 @@ static enum pf_status copy_run_id(const ProtobufCBinaryData *from, bool optional
                                   struct pf_run_id *id, struct pf_error *err)
 {
     if (optional && from->len == 0) return PF_OK;
-    return copy_exact("run_id", from, id->bytes, sizeof id->bytes, err);
+    return pf_copy_exact("run_id", from, id->bytes, sizeof id->bytes, err);
 }
 
 static enum pf_status copy_text(const ProtobufCBinaryData *from, char out[PF_MAX_REASON_BYTES],
@@ -91,6 +92,16 @@ static enum pf_status read_order(const Packfed__TrainingOrder *from, struct pf_t
     return PF_OK;
 }
 
+static void read_masking(const Packfed__MaskingOrder *from, struct pf_masking_order *to)
+{
+    if (from == NULL) return; /* plain */
+    to->value_bits = from->value_bits;
+    to->weight_cap = from->weight_cap;
+    to->clip[0] = from->clip_trained;
+    to->clip[1] = from->clip_statistics;
+    to->rotate = from->rotate != 0;
+}
+
 static enum pf_status read_offer(const Packfed__RoundOffer *from, struct pf_round_offer *to,
                                  struct pf_error *err)
 {
@@ -103,6 +114,7 @@ static enum pf_status read_offer(const Packfed__RoundOffer *from, struct pf_roun
     to->model_bytes = from->model_bytes;
     PF_TRY(copy_hash(&from->model_hash, &to->model_hash, err));
     PF_TRY(read_order(from->order, &to->order, err));
+    read_masking(from->masking, &to->masking);
     size_t bytes = from->chunk_hashes.len;
     if (bytes == 0 || bytes % sizeof(struct pf_hash) != 0 ||
         bytes / sizeof(struct pf_hash) > PF_MAX_CHUNKS)
@@ -178,6 +190,17 @@ static enum pf_status read_content(const Packfed__Envelope *from, struct pf_mess
         return PF_OK;
     case PF_MESSAGE_ROUND_RESULT: return read_result(from->round_result, &to->result, err);
     case PF_MESSAGE_FINISHED: return read_finished(from->finished, &to->finished, err);
+    case PF_MESSAGE_ADVERTISE:
+    case PF_MESSAGE_COMMITTED:
+    case PF_MESSAGE_REVEAL:
+    case PF_MESSAGE_KEY_LIST:
+    case PF_MESSAGE_SHARES:
+    case PF_MESSAGE_SHARE_DELIVERY:
+    case PF_MESSAGE_UPDATE_GRANT:
+    case PF_MESSAGE_SURVIVORS:
+    case PF_MESSAGE_CONSENT:
+    case PF_MESSAGE_UNMASK_REQUEST:
+    case PF_MESSAGE_UNMASK: return pf_message_read_secagg(from, to, err);
     case PF_MESSAGE_N_KINDS: break;
     }
     return pf_fail(err, PF_CORRUPT, "not a kind of message known here");
@@ -200,6 +223,15 @@ static enum pf_status read_envelope(const Packfed__Envelope *from, struct pf_mes
     return pf_message_check(to, PF_CORRUPT, err);
 }
 
+/* protobuf-c's copy of the shares. */
+static void wipe_shares(const Packfed__Envelope *envelope)
+{
+    if (envelope->content_case != PACKFED__ENVELOPE__CONTENT_UNMASK || envelope->unmask == NULL)
+        return;
+    const ProtobufCBinaryData *shares = &envelope->unmask->shares;
+    if (shares->len > 0) sodium_memzero(shares->data, shares->len);
+}
+
 enum pf_status pf_message_decode(const uint8_t *bytes, size_t length, struct pf_message *message,
                                  struct pf_error *err)
 {
@@ -212,7 +244,9 @@ enum pf_status pf_message_decode(const uint8_t *bytes, size_t length, struct pf_
         return pf_fail(err, PF_CORRUPT, "a frame of %zu bytes that is not a message", length);
     PF_CLEANUP(pf_message_finish) struct pf_message self;
     memset(&self, 0, sizeof self); /* every member of the union */
-    PF_TRY(read_envelope((const Packfed__Envelope *)unpacked, &self, err));
+    enum pf_status status = read_envelope((const Packfed__Envelope *)unpacked, &self, err);
+    wipe_shares((const Packfed__Envelope *)unpacked);
+    PF_TRY(status);
     *message = self;
     self.kind = 0; /* owns nothing any more */
     return PF_OK;
