@@ -5,6 +5,7 @@
 #define PF_NODISCARD __attribute__((warn_unused_result))
 #define PF_PRINTF(text_index, first_index) __attribute__((format(printf, text_index, first_index)))
 #define PF_UNUSED __attribute__((unused))
+#define PF_VECTOR(bytes) __attribute__((vector_size(bytes)))
 #define PF_CLEANUP(destroyp) __attribute__((cleanup(destroyp)))
 
 /* PF_DEFINE_CLEANUP(struct pf_model, pf_model_destroy) defines pf_model_destroyp for PF_CLEANUP.

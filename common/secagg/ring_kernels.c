@@ -1,41 +1,72 @@
-/* Packing and unpacking in plain loops over 16 lanes that compilers vectorise.  Compiled once per
- * instruction set, with PF_RING_TABLE naming the table it defines and PF_RING_NAME its name; see
- * ring_kernels.h for what each function does.
+/* Packing and unpacking, vector by vector.  Compiled once per instruction set, with PF_RING_TABLE
+ * naming the table it defines and PF_RING_NAME its name; see ring_kernels.h for what each function
+ * does.
  *
  * Value i of a lane starts at bit `i·bits` of the lane, so at bit `shift` of word `w`, for all
  * lanes alike.  A shift by 32 is undefined, so the part from word w + 1 is shifted in two steps. */
 #include "common/secagg/ring_kernels.h"
 
 #include <endian.h>
+#include <stdbool.h>
 #include <string.h>
 
+#include "common/base/compiler.h"
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
 #define WORD_BITS 32u
 #define ROW_BYTES (PF_RING_LANES * 4u) /* word w of all lanes */
 
+/* As many lanes as fit into a vector: of 32 bits; of 64 bits and their 32-bit halves. */
+typedef uint32_t narrow PF_VECTOR(VECTOR_BYTES);
+typedef uint64_t wide PF_VECTOR(VECTOR_BYTES);
+typedef uint32_t half PF_VECTOR(VECTOR_BYTES / 2);
+
+#define NARROW_LANES (sizeof(narrow) / sizeof(uint32_t))
+#define WIDE_LANES (sizeof(wide) / sizeof(uint64_t))
+
 extern const struct pf_ring_kernels PF_RING_TABLE;
 
-static inline uint32_t load(const uint8_t *row, size_t lane)
+/* To or from little endian: nothing on most machines. */
+static inline narrow swap_narrow(narrow a)
 {
-    uint32_t word;
-    memcpy(&word, row + 4 * lane, sizeof word);
-    return le32toh(word);
+    if (htole32(1) != 1)
+        for (size_t l = 0; l < NARROW_LANES; l++) a[l] = htole32(a[l]);
+    return a;
 }
-
-static inline void store(uint8_t *row, size_t lane, uint32_t word)
+static inline half swap_half(half a)
 {
-    word = htole32(word);
-    memcpy(row + 4 * lane, &word, sizeof word);
+    if (htole32(1) != 1)
+        for (size_t l = 0; l < WIDE_LANES; l++) a[l] = htole32(a[l]);
+    return a;
 }
-
-/* Where a row lies in its lane. */
-struct place {
-    size_t word;
-    unsigned shift;
-};
-
-static inline struct place place_of(size_t row, unsigned bits)
+static inline narrow load_narrow(const uint8_t *words)
 {
-    return (struct place){row * bits / WORD_BITS, (unsigned)(row * bits % WORD_BITS)};
+    narrow a;
+    memcpy(&a, words, sizeof a);
+    return swap_narrow(a);
+}
+static inline void store_narrow(uint8_t *words, narrow a)
+{
+    a = swap_narrow(a);
+    memcpy(words, &a, sizeof a);
+}
+static inline wide load_half(const uint8_t *words)
+{
+    half a;
+    memcpy(&a, words, sizeof a);
+    return __builtin_convertvector(swap_half(a), wide);
+}
+/* The lower 32 bits of each lane. */
+static inline void store_half(uint8_t *words, wide a)
+{
+    half b = swap_half(__builtin_convertvector(a, half));
+    memcpy(words, &b, sizeof b);
 }
 
 /* Word w of all lanes, or the last one: behind a block's end there is nothing to read, and where
@@ -45,99 +76,102 @@ static inline const uint8_t *row_or_last(const uint8_t *block, size_t w, unsigne
     return block + (w < bits ? w : bits - 1) * ROW_BYTES;
 }
 
-#define NARROW_LOOP(OPERATOR)                                                              \
-    for (size_t b = 0; b < n_blocks; b++)                                                  \
-        for (size_t i = 0; i < PF_RING_ROWS; i++) {                                        \
-            const uint8_t *block = packed + b * bits * ROW_BYTES;                          \
-            const struct place at = place_of(i, bits);                                     \
-            const uint8_t *low = block + at.word * ROW_BYTES;                              \
-            const uint8_t *high = row_or_last(block, at.word + 1, bits);                   \
-            const unsigned down = at.shift, up = WORD_BITS - 1 - at.shift;                 \
-            uint32_t *row = values + b * PF_RING_ROWS * PF_RING_LANES + i * PF_RING_LANES; \
-            for (size_t l = 0; l < PF_RING_LANES; l++)                                     \
-                row[l] OPERATOR(load(low, l) >> down) | ((load(high, l) << 1) << up);      \
+/* values += packed, or −=; inlined, so that the choice is made once. */
+static inline void unpack_narrow(uint32_t *values, const uint8_t *packed, size_t n_blocks,
+                                 unsigned bits, bool subtract)
+{
+    for (size_t b = 0; b < n_blocks; b++, packed += bits * ROW_BYTES)
+        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES) {
+            const size_t word = i * bits / WORD_BITS;
+            const unsigned down = (unsigned)(i * bits % WORD_BITS), up = WORD_BITS - 1 - down;
+            const uint8_t *low = packed + word * ROW_BYTES;
+            const uint8_t *high = row_or_last(packed, word + 1, bits);
+            for (size_t l = 0; l < PF_RING_LANES; l += NARROW_LANES) {
+                narrow sum, a = load_narrow(low + 4 * l) >> down;
+                a |= (load_narrow(high + 4 * l) << 1) << up;
+                memcpy(&sum, values + l, sizeof sum);
+                sum = subtract ? sum - a : sum + a;
+                memcpy(values + l, &sum, sizeof sum);
+            }
         }
-
-static void add_narrow(uint32_t *restrict values, const uint8_t *restrict packed, size_t n_blocks,
-                       unsigned bits)
-{
-    NARROW_LOOP(+=)
-}
-
-static void subtract_narrow(uint32_t *restrict values, const uint8_t *restrict packed,
-                            size_t n_blocks, unsigned bits)
-{
-    NARROW_LOOP(-=)
 }
 
 /* A value of 33 to 64 bits covers two or three words. */
-#define WIDE_LOOP(OPERATOR)                                                                \
-    for (size_t b = 0; b < n_blocks; b++)                                                  \
-        for (size_t i = 0; i < PF_RING_ROWS; i++) {                                        \
-            const uint8_t *block = packed + b * bits * ROW_BYTES;                          \
-            const struct place at = place_of(i, bits);                                     \
-            const uint8_t *low = block + at.word * ROW_BYTES;                              \
-            const uint8_t *high = low + ROW_BYTES;                                         \
-            const uint8_t *top = row_or_last(block, at.word + 2, bits);                    \
-            const unsigned down = at.shift, up = 2 * WORD_BITS - 1 - at.shift;             \
-            uint64_t *row = values + b * PF_RING_ROWS * PF_RING_LANES + i * PF_RING_LANES; \
-            for (size_t l = 0; l < PF_RING_LANES; l++) {                                   \
-                uint64_t pair = load(low, l) | (uint64_t)load(high, l) << WORD_BITS;       \
-                row[l] OPERATOR(pair >> down) | (((uint64_t)load(top, l) << 1) << up);     \
-            }                                                                              \
+static inline void unpack_wide(uint64_t *values, const uint8_t *packed, size_t n_blocks,
+                               unsigned bits, bool subtract)
+{
+    for (size_t b = 0; b < n_blocks; b++, packed += bits * ROW_BYTES)
+        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES) {
+            const size_t word = i * bits / WORD_BITS;
+            const unsigned down = (unsigned)(i * bits % WORD_BITS), up = 2 * WORD_BITS - 1 - down;
+            const uint8_t *low = packed + word * ROW_BYTES;
+            const uint8_t *top = row_or_last(packed, word + 2, bits);
+            for (size_t l = 0; l < PF_RING_LANES; l += WIDE_LANES) {
+                wide sum, a = load_half(low + 4 * l);
+                a |= load_half(low + ROW_BYTES + 4 * l) << WORD_BITS;
+                a = a >> down | (load_half(top + 4 * l) << 1) << up;
+                memcpy(&sum, values + l, sizeof sum);
+                sum = subtract ? sum - a : sum + a;
+                memcpy(values + l, &sum, sizeof sum);
+            }
         }
-
-static void add_wide(uint64_t *restrict values, const uint8_t *restrict packed, size_t n_blocks,
-                     unsigned bits)
-{
-    WIDE_LOOP(+=)
 }
 
-static void subtract_wide(uint64_t *restrict values, const uint8_t *restrict packed,
-                          size_t n_blocks, unsigned bits)
+static void add_narrow(uint32_t *values, const uint8_t *packed, size_t n_blocks, unsigned bits)
 {
-    WIDE_LOOP(-=)
+    unpack_narrow(values, packed, n_blocks, bits, false);
 }
 
-static void pack_narrow(uint8_t *restrict packed, const uint32_t *restrict values, size_t n_blocks,
-                        unsigned bits)
+static void subtract_narrow(uint32_t *values, const uint8_t *packed, size_t n_blocks, unsigned bits)
+{
+    unpack_narrow(values, packed, n_blocks, bits, true);
+}
+
+static void add_wide(uint64_t *values, const uint8_t *packed, size_t n_blocks, unsigned bits)
+{
+    unpack_wide(values, packed, n_blocks, bits, false);
+}
+
+static void subtract_wide(uint64_t *values, const uint8_t *packed, size_t n_blocks, unsigned bits)
+{
+    unpack_wide(values, packed, n_blocks, bits, true);
+}
+
+static void pack_narrow(uint8_t *packed, const uint32_t *values, size_t n_blocks, unsigned bits)
 {
     const uint32_t mask = UINT32_MAX >> (WORD_BITS - bits);
     memset(packed, 0, n_blocks * bits * ROW_BYTES);
-    for (size_t b = 0; b < n_blocks; b++)
-        for (size_t i = 0; i < PF_RING_ROWS; i++) {
-            const struct place at = place_of(i, bits);
-            const uint32_t *row = values + (b * PF_RING_ROWS + i) * PF_RING_LANES;
-            uint8_t *low = packed + (b * bits + at.word) * ROW_BYTES, *high = low + ROW_BYTES;
-            const unsigned up = at.shift, down = WORD_BITS - 1 - at.shift;
-            for (size_t l = 0; l < PF_RING_LANES; l++)
-                store(low, l, load(low, l) | (row[l] & mask) << up);
-            if (at.shift + bits <= WORD_BITS) continue;
-            for (size_t l = 0; l < PF_RING_LANES; l++)
-                store(high, l, ((row[l] & mask) >> 1) >> down);
+    for (size_t b = 0; b < n_blocks; b++, packed += bits * ROW_BYTES)
+        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES) {
+            const unsigned up = (unsigned)(i * bits % WORD_BITS), down = WORD_BITS - 1 - up;
+            uint8_t *low = packed + i * bits / WORD_BITS * ROW_BYTES, *high = low + ROW_BYTES;
+            for (size_t l = 0; l < PF_RING_LANES; l += NARROW_LANES) {
+                narrow a;
+                memcpy(&a, values + l, sizeof a);
+                a &= mask;
+                store_narrow(low + 4 * l, load_narrow(low + 4 * l) | a << up);
+                if (up + bits > WORD_BITS) store_narrow(high + 4 * l, (a >> 1) >> down);
+            }
         }
 }
 
-static void pack_wide(uint8_t *restrict packed, const uint64_t *restrict values, size_t n_blocks,
-                      unsigned bits)
+static void pack_wide(uint8_t *packed, const uint64_t *values, size_t n_blocks, unsigned bits)
 {
     const uint64_t mask = UINT64_MAX >> (2 * WORD_BITS - bits);
     memset(packed, 0, n_blocks * bits * ROW_BYTES);
-    for (size_t b = 0; b < n_blocks; b++)
-        for (size_t i = 0; i < PF_RING_ROWS; i++) {
-            const struct place at = place_of(i, bits);
-            const uint64_t *row = values + (b * PF_RING_ROWS + i) * PF_RING_LANES;
-            uint8_t *low = packed + (b * bits + at.word) * ROW_BYTES, *high = low + ROW_BYTES;
-            uint8_t *top = high + ROW_BYTES;
-            const unsigned up = at.shift;
-            for (size_t l = 0; l < PF_RING_LANES; l++) {
-                uint64_t pair = (row[l] & mask) << up;
-                store(low, l, load(low, l) | (uint32_t)pair);
-                store(high, l, (uint32_t)(pair >> WORD_BITS));
+    for (size_t b = 0; b < n_blocks; b++, packed += bits * ROW_BYTES)
+        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES) {
+            const unsigned up = (unsigned)(i * bits % WORD_BITS), down = 2 * WORD_BITS - 1 - up;
+            uint8_t *low = packed + i * bits / WORD_BITS * ROW_BYTES, *high = low + ROW_BYTES;
+            for (size_t l = 0; l < PF_RING_LANES; l += WIDE_LANES) {
+                wide a;
+                memcpy(&a, values + l, sizeof a);
+                a &= mask;
+                store_half(low + 4 * l, load_half(low + 4 * l) | a << up);
+                store_half(high + 4 * l, (a << up) >> WORD_BITS);
+                if (up + bits > 2 * WORD_BITS)
+                    store_half(high + ROW_BYTES + 4 * l, (a >> 1) >> down);
             }
-            if (at.shift + bits <= 2 * WORD_BITS) continue; /* so that the shift is not 0 */
-            for (size_t l = 0; l < PF_RING_LANES; l++)
-                store(top, l, (uint32_t)((row[l] & mask) >> (2 * WORD_BITS - up)));
         }
 }
 
