@@ -11,7 +11,7 @@
  *   t1 = min t with Pr[Hyp(n, ⌊γn⌋, k) > t] ≤ 2^−(σ+1)/n
  *   t2 = min t with Pr[Hyp(n, ⌈(1−δ)n⌉, k) ≤ t] ≥ 2^−η/n
  *   semi-malicious: t1 ← ⌈(t1 + k − 1.25)/2⌉
- *   t1 < t2; threshold = max(t1 + 1, 2). */
+ *   t1 < t2; threshold = max(t1 + 1, 2), not above t2 either. */
 #ifndef PF_COMMON_SECAGG_PARAMETERS_H
 #define PF_COMMON_SECAGG_PARAMETERS_H
 
