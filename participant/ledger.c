@@ -6,16 +6,22 @@
 #include "common/base/file.h"
 #include "common/base/memory.h"
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 
 static const char schema[] =
     "BEGIN;"
     "CREATE TABLE runs(run BLOB PRIMARY KEY, federation TEXT NOT NULL, joined_ms INTEGER NOT NULL)"
     " WITHOUT ROWID;"
     "CREATE TABLE rounds(run BLOB NOT NULL, round INTEGER NOT NULL, model BLOB NOT NULL,"
-    " outcome INTEGER NOT NULL, PRIMARY KEY(run, round)) WITHOUT ROWID;"
-    "PRAGMA user_version = 1;"
+    " outcome INTEGER NOT NULL, survivors BLOB, PRIMARY KEY(run, round)) WITHOUT ROWID;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
+
+/* Format 1 knew plain rounds only. */
+static const char migration_1_to_2[] = "BEGIN;"
+                                       "ALTER TABLE rounds ADD COLUMN survivors BLOB;"
+                                       "PRAGMA user_version = 2;"
+                                       "COMMIT;";
 
 struct pf_ledger {
     sqlite3 *db;
@@ -69,6 +75,7 @@ static enum pf_status set_up(struct pf_ledger *self, struct pf_error *err)
                    err));
     PF_TRY(read_version(self, &version, err));
     if (version == 0) return execute(self, schema, err);
+    if (version == 1) return execute(self, migration_1_to_2, err);
     if (version != FORMAT_VERSION)
         return pf_fail(err, PF_CORRUPT, "%s: format %d; this program writes format %d", self->path,
                        version, FORMAT_VERSION);
@@ -112,8 +119,11 @@ enum pf_status pf_ledger_record(struct pf_ledger *self, const struct pf_particip
 {
     PF_CLEANUP(finalize) sqlite3_stmt *statement = NULL;
     PF_TRY(prepare(self,
-                   "INSERT INTO rounds VALUES(?, ?, ?, ?) ON CONFLICT(run, round) DO UPDATE"
-                   " SET outcome = excluded.outcome WHERE model = excluded.model",
+                   "INSERT INTO rounds VALUES(?, ?, ?, ?, ?) ON CONFLICT(run, round) DO UPDATE"
+                   " SET outcome = excluded.outcome,"
+                   " survivors = coalesce(survivors, excluded.survivors)"
+                   " WHERE model = excluded.model AND (survivors IS NULL OR"
+                   " excluded.survivors IS NULL OR survivors = excluded.survivors)",
                    &statement, err));
     sqlite3_bind_blob(statement, 1, record->run_id.bytes, sizeof record->run_id.bytes,
                       SQLITE_STATIC);
@@ -121,9 +131,12 @@ enum pf_status pf_ledger_record(struct pf_ledger *self, const struct pf_particip
     sqlite3_bind_blob(statement, 3, record->model_hash.bytes, sizeof record->model_hash.bytes,
                       SQLITE_STATIC);
     sqlite3_bind_int(statement, 4, (int)record->outcome);
+    if (record->consented)
+        sqlite3_bind_blob(statement, 5, record->survivors.bytes, PF_DIGEST_BYTES, SQLITE_STATIC);
     if (sqlite3_step(statement) != SQLITE_DONE) return fail(self, err);
     if (sqlite3_changes(self->db) == 0)
-        return pf_fail(err, PF_REFUSED, "%s: round %u was joined with another model before",
+        return pf_fail(err, PF_REFUSED,
+                       "%s: round %u was joined with another model or survivor set before",
                        self->path, record->round);
     return PF_OK;
 }
@@ -133,7 +146,7 @@ enum pf_status pf_ledger_newest(struct pf_ledger *self, const struct pf_run_id *
 {
     PF_CLEANUP(finalize) sqlite3_stmt *statement = NULL;
     PF_TRY(prepare(self,
-                   "SELECT round, model, outcome FROM rounds WHERE run = ?"
+                   "SELECT round, model, outcome, survivors FROM rounds WHERE run = ?"
                    " ORDER BY round DESC LIMIT 1",
                    &statement, err));
     sqlite3_bind_blob(statement, 1, run_id->bytes, sizeof run_id->bytes, SQLITE_STATIC);
@@ -142,12 +155,18 @@ enum pf_status pf_ledger_newest(struct pf_ledger *self, const struct pf_run_id *
     if (step != SQLITE_ROW) return fail(self, err);
     int64_t round = sqlite3_column_int64(statement, 0);
     int outcome = sqlite3_column_int(statement, 2);
+    int consent_bytes = sqlite3_column_bytes(statement, 3);
     if (round < 1 || round > PF_MAX_ROUNDS || outcome <= PF_OUTCOME_NONE ||
-        outcome >= PF_OUTCOME_N || sqlite3_column_bytes(statement, 1) != PF_HASH_BYTES)
+        outcome >= PF_OUTCOME_N || sqlite3_column_bytes(statement, 1) != PF_HASH_BYTES ||
+        (consent_bytes != 0 && consent_bytes != PF_DIGEST_BYTES))
         return pf_fail(err, PF_CORRUPT, "%s: damaged: a round that cannot be", self->path);
     record->run_id = *run_id;
     record->round = (uint32_t)round;
     record->outcome = (enum pf_outcome)outcome;
     memcpy(record->model_hash.bytes, sqlite3_column_blob(statement, 1), PF_HASH_BYTES);
+    record->consented = consent_bytes != 0;
+    record->survivors = (struct pf_digest){0};
+    if (record->consented)
+        memcpy(record->survivors.bytes, sqlite3_column_blob(statement, 3), PF_DIGEST_BYTES);
     return PF_OK;
 }

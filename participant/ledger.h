@@ -1,7 +1,8 @@
 /* What this participant took part in, kept across restarts: SQLite, in a folder of its own.
  *
- * Its purpose is the rule "one model per round": an update for a second, different model of the
- * same round would let the coordinator subtract one from the other.  A participation is written
+ * Its purpose are two rules.  "One model per round": an update for a second, different model of the
+ * same round would let the coordinator subtract one from the other.  "One survivor set per round":
+ * consenting to two would let it form two sums.  A participation is written
  * before the work on it begins.  One process uses a ledger at a time; a second one is refused. */
 #ifndef PF_PARTICIPANT_LEDGER_H
 #define PF_PARTICIPANT_LEDGER_H
@@ -22,8 +23,8 @@ PF_NODISCARD enum pf_status pf_ledger_join(struct pf_ledger *self, const struct 
                                            const char *federation, int64_t wall_ms,
                                            struct pf_error *err);
 
-/* Inserts the round or updates its outcome; durable on return.  PF_REFUSED, and nothing written,
- * when the round stands there with another model. */
+/* Inserts the round or updates its outcome and survivor set; durable on return.  PF_REFUSED, and
+ * nothing written, when the round stands there with another model or another survivor set. */
 PF_NODISCARD enum pf_status pf_ledger_record(struct pf_ledger *self,
                                              const struct pf_participation *record,
                                              struct pf_error *err);

@@ -16,7 +16,7 @@ static void request_chunks(struct pf_participant_session *self, int64_t now_ms)
     }
 }
 
-static void set_outcome(struct pf_participant_session *self, enum pf_outcome outcome)
+void pf_ps_set_outcome(struct pf_participant_session *self, enum pf_outcome outcome)
 {
     self->last.outcome = outcome;
     pf_ps_push(self, PF_PARTICIPANT_RECORD)->record = self->last;
@@ -26,10 +26,13 @@ void pf_ps_leave_round(struct pf_participant_session *self, enum pf_outcome outc
 {
     if (self->phase == PF_PARTICIPANT_TRAINING) pf_ps_push(self, PF_PARTICIPANT_CANCEL);
     pf_fetch_finish(&self->fetch);
+    pf_secagg_client_destroy(self->secagg);
+    self->secagg = NULL;
+    pf_update_finish(&self->trained);
     pf_buffer_finish(&self->update);
-    self->n_update_chunks = self->upload_next = 0;
+    self->n_update_chunks = self->upload_next = self->upload_limit = 0;
     self->delivered += outcome == PF_OUTCOME_DELIVERED;
-    set_outcome(self, outcome);
+    pf_ps_set_outcome(self, outcome);
     pf_ps_set_phase(self, PF_PARTICIPANT_IDLE);
 }
 
@@ -57,7 +60,11 @@ static bool repeated_offer(struct pf_participant_session *self, const struct pf_
 {
     self->counters.repeated++;
     switch (self->last.outcome) {
-    case PF_OUTCOME_JOINED: self->deadline_ms = now_ms + (int64_t)offer->deadline_ms; break;
+    case PF_OUTCOME_JOINED:
+        if (self->phase != PF_PARTICIPANT_UNMASKING)
+            self->deadline_ms = now_ms + (int64_t)offer->deadline_ms;
+        pf_ps_advertise(self);
+        break;
     case PF_OUTCOME_DECLINED:
         pf_ps_decline(self, offer->round, self->declined_because, self->declined_text);
         break;
@@ -74,6 +81,8 @@ static void start_training(struct pf_participant_session *self)
     action->train.aggregation = (enum pf_aggregation)self->welcome.aggregation;
     action->train.model = self->model;
     action->train.order = self->offer.order;
+    self->update_length[0] = self->model->n_trained;
+    self->update_length[1] = self->model->n_parameters - self->model->n_trained;
     pf_ps_set_phase(self, PF_PARTICIPANT_TRAINING);
 }
 
@@ -95,11 +104,19 @@ static bool begin_round(struct pf_participant_session *self, const struct pf_rou
     self->fetch = fetch;
     self->last = (struct pf_participation){
         .run_id = self->welcome.run_id, .round = offer->round, .model_hash = offer->model_hash};
-    set_outcome(self, PF_OUTCOME_JOINED);
+    pf_ps_set_outcome(self, PF_OUTCOME_JOINED);
+    if (pf_ps_secure(self)) {
+        /* Leaving a round takes a phase that is in one. */
+        pf_ps_set_phase(self, PF_PARTICIPANT_FETCHING);
+        if (!pf_ps_join_secure_round(self, &err)) {
+            pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, err.text);
+            return true;
+        }
+    }
     if (at_hand) {
         start_training(self);
     } else {
-        pf_ps_set_phase(self, PF_PARTICIPANT_FETCHING);
+        if (!pf_ps_secure(self)) pf_ps_set_phase(self, PF_PARTICIPANT_FETCHING);
         request_chunks(self, now_ms);
     }
     return true;
@@ -120,8 +137,13 @@ bool pf_ps_offer(struct pf_participant_session *self, const struct pf_message *m
             return decline_offer(self, offer->round, PF_REASON_POLICY,
                                  "a second, different model for one round");
         if (self->last.outcome != PF_OUTCOME_DROPPED) return repeated_offer(self, offer, now_ms);
+        if (pf_ps_secure(self))
+            return decline_offer(self, offer->round, PF_REASON_STEP,
+                                 "a secure round is joined once; it was interrupted here");
     }
-    if (pf_participant_policy_offer(&self->config.policy, offer, &reason, &err) != PF_OK)
+    if (pf_participant_policy_offer(&self->config.policy,
+                                    (enum pf_aggregation)self->welcome.aggregation, offer, &reason,
+                                    &err) != PF_OK)
         return decline_offer(self, offer->round, reason, err.text);
     return begin_round(self, offer, now_ms);
 }
@@ -135,8 +157,11 @@ static enum pf_status check_model(const struct pf_participant_session *self,
         return pf_fail(err, PF_REFUSED, "the model has another network than the run");
     PF_TRY(pf_participant_policy_network(&self->config.policy, &model->network, err));
     *reason = PF_REASON_POLICY;
-    size_t bytes =
-        pf_update_size((enum pf_aggregation)self->welcome.aggregation, model->n_parameters);
+    const size_t length[PF_CODEC_SEGMENTS] = {model->n_trained,
+                                              model->n_parameters - model->n_trained};
+    size_t bytes = pf_ps_secure(self)
+                       ? pf_ring_packed_size(pf_codec_ring_length_of(length, true), 64)
+                       : pf_update_size(PF_AGGREGATION_PLAIN, model->n_parameters);
     if (bytes == 0 || bytes > PF_MAX_MODEL_BYTES)
         return pf_fail(err, PF_REFUSED, "an update of %zu parameters is too long to send",
                        model->n_parameters);
@@ -194,13 +219,14 @@ static void upload(struct pf_participant_session *self, int64_t now_ms)
 {
     int64_t on_the_line = (int64_t)self->update.length * 1000 / self->config.upload_bytes_per_s;
     self->upload_next = 0;
+    self->upload_limit = 1; /* the rest when the coordinator has room for it */
     self->upload_ms = now_ms + self->upload_delay_ms + on_the_line;
     self->upload_delay_ms = PF_MIN(2 * self->upload_delay_ms, self->config.upload_last_ms);
 }
 
 bool pf_ps_next_upload(struct pf_participant_session *self, struct pf_participant_action *action)
 {
-    if (self->upload_next >= self->n_update_chunks) return false;
+    if (self->upload_next >= PF_MIN(self->n_update_chunks, self->upload_limit)) return false;
     uint32_t chunk = self->upload_next++;
     size_t offset = (size_t)chunk * PF_CHUNK_BYTES;
     memset(action, 0, sizeof *action);
@@ -218,24 +244,35 @@ bool pf_ps_next_upload(struct pf_participant_session *self, struct pf_participan
     return true;
 }
 
-void pf_participant_session_trained(struct pf_participant_session *self, uint64_t job,
-                                    struct pf_buffer *update, int64_t now_ms)
+void pf_ps_start_upload(struct pf_participant_session *self, int64_t now_ms)
 {
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer taken = *update;
-    *update = (struct pf_buffer){0};
-    if (self->phase != PF_PARTICIPANT_TRAINING || job != self->job) return;
-    size_t expected =
-        pf_update_size((enum pf_aggregation)self->welcome.aggregation, self->model->n_parameters);
-    if (taken.length != expected) {
-        pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, "the update has a wrong length");
-        return;
-    }
-    self->update = taken;
-    taken = (struct pf_buffer){0};
-    self->n_update_chunks = (uint32_t)((expected - 1) / PF_CHUNK_BYTES + 1);
+    self->n_update_chunks = (uint32_t)((self->update.length - 1) / PF_CHUNK_BYTES + 1);
     self->upload_delay_ms = self->config.upload_first_ms;
     pf_ps_set_phase(self, PF_PARTICIPANT_UPLOADING);
     upload(self, now_ms);
+}
+
+void pf_participant_session_trained(struct pf_participant_session *self, uint64_t job,
+                                    struct pf_update *update, int64_t now_ms)
+{
+    PF_CLEANUP(pf_update_finish) struct pf_update taken = *update;
+    struct pf_error err = {0};
+    *update = (struct pf_update){0};
+    if (self->phase != PF_PARTICIPANT_TRAINING || job != self->job) return;
+    if (taken.n != self->update_length[0] + self->update_length[1]) {
+        pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, "the update has a wrong length");
+    } else if (pf_ps_secure(self)) {
+        self->trained = taken;
+        taken = (struct pf_update){0};
+        pf_ps_mask_update(self, now_ms);
+    } else if (pf_update_encode(PF_AGGREGATION_PLAIN, taken.values, taken.n,
+                                (double)taken.figures[PF_FIGURE_EXAMPLES], &self->update,
+                                &err) == PF_OK) {
+        pf_ps_start_upload(self, now_ms);
+    } else {
+        /* The sentence names a value of the update. */
+        pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, "the local training diverged");
+    }
 }
 
 void pf_participant_session_training_failed(struct pf_participant_session *self, uint64_t job,
@@ -246,20 +283,51 @@ void pf_participant_session_training_failed(struct pf_participant_session *self,
     pf_ps_give_round_up(self, PF_REASON_TRAINING_FAILED, sentence);
 }
 
+bool pf_ps_grant(struct pf_participant_session *self, const struct pf_message *message,
+                 int64_t now_ms)
+{
+    if (self->phase != PF_PARTICIPANT_UPLOADING || message->grant.round != self->last.round) {
+        self->counters.stale++;
+        return false;
+    }
+    if (self->upload_limit > 1) {
+        self->counters.repeated++;
+        return true;
+    }
+    int64_t on_the_line = (int64_t)self->update.length * 1000 / self->config.upload_bytes_per_s;
+    self->upload_limit = self->n_update_chunks;
+    self->upload_ms = now_ms + self->config.upload_first_ms + on_the_line;
+    return true;
+}
+
+/* The masked update has arrived; what is left is to consent to a sum and to unmask it. */
+static bool take_secure_receipt(struct pf_participant_session *self, int64_t now_ms)
+{
+    if (self->phase != PF_PARTICIPANT_UPLOADING) {
+        self->counters.repeated++;
+        return self->phase == PF_PARTICIPANT_UNMASKING;
+    }
+    pf_buffer_finish(&self->update);
+    self->n_update_chunks = self->upload_next = self->upload_limit = 0;
+    self->deadline_ms = now_ms + self->config.unmask_grace_ms;
+    pf_ps_set_phase(self, PF_PARTICIPANT_UNMASKING);
+    return true;
+}
+
 bool pf_ps_receipt(struct pf_participant_session *self, const struct pf_message *message,
                    int64_t now_ms)
 {
-    (void)now_ms;
     if (message->receipt.round != self->last.round) {
         self->counters.stale++;
         return false;
     }
+    if (pf_ps_secure(self)) return take_secure_receipt(self, now_ms);
     if (pf_ps_working(self)) {
         /* Also before the upload: a process before this one may have delivered. */
         pf_ps_leave_round(self, PF_OUTCOME_DELIVERED);
     } else if (self->last.outcome == PF_OUTCOME_DROPPED) {
         self->delivered++;
-        set_outcome(self, PF_OUTCOME_DELIVERED); /* it had arrived after all */
+        pf_ps_set_outcome(self, PF_OUTCOME_DELIVERED); /* it had arrived after all */
     } else {
         self->counters.repeated++;
     }
@@ -276,8 +344,11 @@ bool pf_ps_result(struct pf_participant_session *self, const struct pf_message *
         return false;
     }
     self->over_round = result->round;
-    if (pf_ps_working(self) && self->last.round <= result->round)
-        pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
+    if (pf_ps_working(self) && self->last.round <= result->round) {
+        bool there = self->phase == PF_PARTICIPANT_UNMASKING && self->last.round == result->round &&
+                     result->completed;
+        pf_ps_leave_round(self, there ? PF_OUTCOME_DELIVERED : PF_OUTCOME_DROPPED);
+    }
     struct pf_participant_action *action = pf_ps_push(self, PF_PARTICIPANT_RESULT);
     action->result = *result;
     pf_ps_plain_text(action->result.text, sizeof action->result.text, result->text);

@@ -1,30 +1,53 @@
 #include "participant/local_trainer.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "common/base/memory.h"
 #include "participant/order.h"
 
+static enum pf_status evaluate_some(const struct pf_local_training *self,
+                                    const struct pf_model *global, struct pf_pool *pool,
+                                    const struct pf_progress *progress, struct pf_update *update,
+                                    struct pf_error *err)
+{
+    struct pf_dataset some = *self->dataset; /* borrows the images */
+    struct pf_evaluation evaluation;
+    some.n_images = PF_MIN(some.n_images, (size_t)PF_EVALUATED_IMAGES);
+    PF_TRY(pf_evaluate(global, &some, pool, progress, &evaluation, err));
+    update->figures[PF_FIGURE_EVALUATED] = evaluation.n_images;
+    update->figures[PF_FIGURE_CORRECT] = evaluation.n_correct;
+    return PF_OK;
+}
+
 enum pf_status pf_local_update(const struct pf_local_training *self, const struct pf_model *global,
-                               uint32_t round, const struct pf_training_order *order,
-                               enum pf_aggregation aggregation, struct pf_pool *pool,
-                               const struct pf_progress *progress, struct pf_buffer *update,
-                               struct pf_error *err)
+                               uint32_t round, const struct pf_training_order *order, bool evaluate,
+                               struct pf_pool *pool, const struct pf_progress *progress,
+                               struct pf_update *update, struct pf_error *err)
 {
     PF_CLEANUP(pf_model_destroyp) struct pf_model *local = NULL;
+    PF_CLEANUP(pf_update_finish) struct pf_update made = {.n = global->n_parameters};
     struct pf_train_options options;
+    made.figures[PF_FIGURE_EXAMPLES] = self->dataset->n_images;
+    made.values = PF_ALLOC(made.n, float);
+    if (made.values == NULL) return pf_no_memory(err, "an update");
+    if (evaluate) PF_TRY(evaluate_some(self, global, pool, progress, &made, err));
     PF_TRY(pf_model_clone(global, &local, err));
     pf_order_options(order, self->seed, round, self->dataset->n_images, &self->augmentation,
                      &options);
     options.proximal = order->proximal;
     options.proximal_anchor = order->proximal > 0.0 ? global->parameters : NULL;
     PF_TRY(pf_train(local, self->dataset, &options, pool, progress, err));
-    for (size_t i = 0; i < local->n_parameters; i++) local->parameters[i] -= global->parameters[i];
-    enum pf_status status = pf_update_encode(aggregation, local->parameters, local->n_parameters,
-                                             (double)self->dataset->n_images, update, err);
-    /* A coordinate that is not finite is the training's doing, not the caller's. */
-    return status == PF_INVALID ? PF_CORRUPT : status;
+    for (size_t i = 0; i < made.n; i++) {
+        made.values[i] = local->parameters[i] - global->parameters[i];
+        if (!isfinite(made.values[i]))
+            return pf_fail(err, PF_CORRUPT, "the local training diverged: a parameter is %g",
+                           (double)made.values[i]);
+    }
+    *update = made;
+    made = (struct pf_update){0};
+    return PF_OK;
 }
 
 struct job {
@@ -32,7 +55,7 @@ struct job {
     uint32_t round;
     struct pf_model *global; /* owned */
     struct pf_training_order order;
-    enum pf_aggregation aggregation;
+    bool evaluate;
 };
 
 struct pf_local_trainer {
@@ -80,9 +103,8 @@ static void run_job(struct pf_local_trainer *self, const struct job *job,
         .update = on_progress, .context = self, .stop = &self->stop};
     *result = (struct pf_local_trainer_result){.job = job->number};
     result->status =
-        pf_local_update(&self->training, job->global, job->round, &job->order, job->aggregation,
+        pf_local_update(&self->training, job->global, job->round, &job->order, job->evaluate,
                         self->pool, &progress, &result->update, &result->err);
-    if (result->status != PF_OK) pf_buffer_finish(&result->update);
 }
 
 /* Waits for a job and takes it; false: quit. */
@@ -116,7 +138,7 @@ static void deliver(struct pf_local_trainer *self, struct pf_local_trainer_resul
     if (wanted)
         self->wake(self->context);
     else
-        pf_buffer_finish(&result->update);
+        pf_update_finish(&result->update);
 }
 
 static void *work(void *context)
@@ -161,7 +183,7 @@ static void drop_work(struct pf_local_trainer *self)
 {
     job_finish(&self->pending);
     self->wanted = 0;
-    if (self->has_result) pf_buffer_finish(&self->result.update);
+    if (self->has_result) pf_update_finish(&self->result.update);
     self->has_result = false;
     atomic_store(&self->stop, true);
 }
@@ -185,8 +207,8 @@ void pf_local_trainer_destroy(struct pf_local_trainer *self)
 
 enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t job, uint32_t round,
                                       const struct pf_model *global,
-                                      const struct pf_training_order *order,
-                                      enum pf_aggregation aggregation, struct pf_error *err)
+                                      const struct pf_training_order *order, bool evaluate,
+                                      struct pf_error *err)
 {
     struct pf_model *copy = NULL;
     PF_TRY(pf_model_clone(global, &copy, err));
@@ -194,7 +216,7 @@ enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t jo
     drop_work(self);
     self->wanted = job;
     self->pending = (struct job){
-        .number = job, .round = round, .global = copy, .order = *order, .aggregation = aggregation};
+        .number = job, .round = round, .global = copy, .order = *order, .evaluate = evaluate};
     pthread_cond_signal(&self->work_ready);
     pthread_mutex_unlock(&self->mutex);
     return PF_OK;

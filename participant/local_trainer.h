@@ -1,4 +1,4 @@
-/* Local training: from the global model to an encoded update.
+/* Local training: from the global model to an update.
  *
  * pf_local_update is the computation; struct pf_local_trainer runs it on a thread of its own, with
  * its own pool, so that the network thread keeps answering.  What the training sees of the private
@@ -17,15 +17,19 @@ struct pf_local_training {
     uint64_t seed; /* a round's shuffling and augmentation follow from (seed, round) alone */
 };
 
-/* Trains a copy of `global` as ordered and appends the encoded local − global over all
- * n_parameters, with the number of images as weight.  PF_CORRUPT when it diverges,
- * PF_INTERRUPTED on progress->stop. */
+/* Images of the own part on which the model of a secure round is evaluated before the training; the
+ * count of those classified rightly leaves only within the masked sum. */
+#define PF_EVALUATED_IMAGES 512u
+
+/* Trains a copy of `global` as ordered.  *update: local − global over all n_parameters, and as
+ * figures the number of images and, with `evaluate`, how `global` does on some of them.  PF_CORRUPT
+ * when it diverges, PF_INTERRUPTED on progress->stop. */
 PF_NODISCARD enum pf_status pf_local_update(const struct pf_local_training *self,
                                             const struct pf_model *global, uint32_t round,
-                                            const struct pf_training_order *order,
-                                            enum pf_aggregation aggregation, struct pf_pool *pool,
+                                            const struct pf_training_order *order, bool evaluate,
+                                            struct pf_pool *pool,
                                             const struct pf_progress *progress,
-                                            struct pf_buffer *update, struct pf_error *err);
+                                            struct pf_update *update, struct pf_error *err);
 
 struct pf_local_trainer;
 
@@ -46,8 +50,7 @@ PF_DEFINE_CLEANUP(struct pf_local_trainer, pf_local_trainer_destroy)
 PF_NODISCARD enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t job,
                                                    uint32_t round, const struct pf_model *global,
                                                    const struct pf_training_order *order,
-                                                   enum pf_aggregation aggregation,
-                                                   struct pf_error *err);
+                                                   bool evaluate, struct pf_error *err);
 
 /* No result of the current job will come any more.  Does not wait. */
 void pf_local_trainer_cancel(struct pf_local_trainer *self);
@@ -55,7 +58,7 @@ void pf_local_trainer_cancel(struct pf_local_trainer *self);
 struct pf_local_trainer_result {
     uint64_t job;
     enum pf_status status;
-    struct pf_buffer update; /* owned by the receiver; empty unless PF_OK */
+    struct pf_update update; /* owned by the receiver; empty unless PF_OK */
     struct pf_error err;     /* for this participant's own log */
 };
 

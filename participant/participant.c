@@ -22,6 +22,8 @@ struct shell {
     struct pf_participant_session *session;
     struct pf_local_trainer *trainer;
     struct pf_ledger *ledger; /* NULL: none */
+    bool ledger_failed;
+    struct pf_pool *pool;     /* for masks; the trainer has its own */
     struct pf_buffer frame;   /* reused for sending */
     uint64_t connections;     /* seen so far */
     int64_t refused_since_ms; /* 0: not refused since the last connection */
@@ -57,6 +59,8 @@ static void stop_with(struct shell *shell, enum pf_status status, const char *se
 static void send_message(struct shell *shell, const struct pf_message *message)
 {
     struct pf_error err = {0};
+    /* What the ledger could not note must not leave: keys, or the consent to a sum. */
+    if (shell->ledger_failed && message->kind != PF_MESSAGE_DECLINE) return;
     pf_buffer_reset(&shell->frame);
     enum pf_status status = pf_message_encode(message, &shell->frame, &err);
     if (status == PF_OK)
@@ -87,6 +91,7 @@ static void record(struct shell *shell, const struct pf_participation *participa
     struct pf_error err = {0};
     if (shell->ledger == NULL) return;
     enum pf_status status = pf_ledger_record(shell->ledger, participation, &err);
+    shell->ledger_failed = shell->ledger_failed || status != PF_OK;
     if (status != PF_OK && shell->status == PF_OK) stop_with(shell, status, err.text);
 }
 
@@ -96,7 +101,7 @@ static void train(struct shell *shell, const struct pf_participant_action *actio
     if (shell->status != PF_OK) return;
     enum pf_status status = pf_local_trainer_start(
         shell->trainer, action->train.job, action->train.round, action->train.model,
-        &action->train.order, action->train.aggregation, &err);
+        &action->train.order, action->train.aggregation == PF_AGGREGATION_SECURE, &err);
     if (status != PF_OK)
         pf_participant_session_training_failed(shell->session, action->train.job,
                                                pf_local_trainer_public_sentence(status),
@@ -292,6 +297,12 @@ static enum pf_status open_parts(struct shell *shell, struct pf_error *err)
     session.policy.in_height = config->dataset->height;
     session.policy.in_width = config->dataset->width;
     session.policy.n_classes = config->dataset->n_classes;
+    session.roster = config->roster;
+    session.self = (uint32_t)pf_roster_find(config->roster, config->identity->public.transport);
+    session.sign_secret = config->identity->sign_secret;
+    session.rounding_seed = config->seed;
+    PF_TRY(pf_pool_create(config->n_threads, &shell->pool, err));
+    session.pool = shell->pool;
     if (config->state_dir != NULL) PF_TRY(pf_ledger_open(config->state_dir, &shell->ledger, err));
     PF_TRY(pf_participant_session_create(&session, pf_clock_monotonic_ms(), &shell->session, err));
     PF_TRY(pf_wire_client_create(config->endpoint, config->identity,
@@ -314,6 +325,7 @@ enum pf_status pf_participant_run(const struct pf_participant_config *config,
     pf_wire_client_destroy(shell.client);
     pf_participant_session_destroy(shell.session);
     pf_ledger_close(shell.ledger);
+    pf_pool_destroy(shell.pool);
     pf_buffer_finish(&shell.frame);
     return status;
 }

@@ -8,7 +8,8 @@
 void pf_participant_policy_default(struct pf_participant_policy *policy)
 {
     *policy = (struct pf_participant_policy){
-        .min_cohort = 1,
+        .max_corrupt = -1.0,
+        .adversary = PF_SEMI_MALICIOUS,
         .max_epochs = 100.0,
         .max_model_bytes = PF_MAX_MODEL_BYTES,
     };
@@ -53,15 +54,27 @@ static enum pf_status check_order(const struct pf_participant_policy *self,
     return PF_OK;
 }
 
+uint32_t pf_participant_policy_min_cohort(const struct pf_participant_policy *self,
+                                          enum pf_aggregation aggregation)
+{
+    if (self->min_cohort > 0) return self->min_cohort;
+    return aggregation == PF_AGGREGATION_SECURE ? PF_MIN_SECURE_COHORT : 1;
+}
+
 enum pf_status pf_participant_policy_offer(const struct pf_participant_policy *self,
+                                           enum pf_aggregation aggregation,
                                            const struct pf_round_offer *offer,
                                            enum pf_reason *reason, struct pf_error *err)
 {
     *reason = PF_REASON_COHORT_TOO_SMALL;
-    if (offer->cohort < self->min_cohort)
+    uint32_t min_cohort = pf_participant_policy_min_cohort(self, aggregation);
+    if (offer->cohort < min_cohort)
         return pf_fail(err, PF_REFUSED, "a cohort of %u is smaller than the minimum of %u",
-                       offer->cohort, self->min_cohort);
+                       offer->cohort, min_cohort);
     *reason = PF_REASON_POLICY;
+    if ((offer->masking.value_bits > 0) != (aggregation == PF_AGGREGATION_SECURE))
+        return pf_fail(err, PF_REFUSED, "the offer does not fit %s aggregation",
+                       pf_aggregation_name(aggregation));
     if (offer->model_bytes == 0 || offer->model_bytes > self->max_model_bytes)
         return pf_fail(
             err, PF_REFUSED, "a model of %llu bytes; this participant takes 1 to %llu bytes",

@@ -24,8 +24,12 @@ static const bool transitions[PF_PARTICIPANT_N_PHASES][PF_PARTICIPANT_N_PHASES] 
                              [PF_PARTICIPANT_DONE] = true,
                              [PF_PARTICIPANT_FAILED] = true},
     [PF_PARTICIPANT_FETCHING] = {[PF_PARTICIPANT_TRAINING] = true, [PF_PARTICIPANT_IDLE] = true},
-    [PF_PARTICIPANT_TRAINING] = {[PF_PARTICIPANT_UPLOADING] = true, [PF_PARTICIPANT_IDLE] = true},
-    [PF_PARTICIPANT_UPLOADING] = {[PF_PARTICIPANT_IDLE] = true},
+    [PF_PARTICIPANT_TRAINING] = {[PF_PARTICIPANT_UPLOADING] = true,
+                                 [PF_PARTICIPANT_MASKING] = true,
+                                 [PF_PARTICIPANT_IDLE] = true},
+    [PF_PARTICIPANT_MASKING] = {[PF_PARTICIPANT_UPLOADING] = true, [PF_PARTICIPANT_IDLE] = true},
+    [PF_PARTICIPANT_UPLOADING] = {[PF_PARTICIPANT_UNMASKING] = true, [PF_PARTICIPANT_IDLE] = true},
+    [PF_PARTICIPANT_UNMASKING] = {[PF_PARTICIPANT_IDLE] = true},
 };
 
 const char *pf_participant_phase_name(enum pf_participant_phase phase)
@@ -33,7 +37,8 @@ const char *pf_participant_phase_name(enum pf_participant_phase phase)
     static const char *const names[PF_PARTICIPANT_N_PHASES] = {
         [PF_PARTICIPANT_CONNECTING] = "connecting", [PF_PARTICIPANT_IDLE] = "idle",
         [PF_PARTICIPANT_FETCHING] = "fetching",     [PF_PARTICIPANT_TRAINING] = "training",
-        [PF_PARTICIPANT_UPLOADING] = "uploading",   [PF_PARTICIPANT_DONE] = "done",
+        [PF_PARTICIPANT_MASKING] = "masking",       [PF_PARTICIPANT_UPLOADING] = "uploading",
+        [PF_PARTICIPANT_UNMASKING] = "unmasking",   [PF_PARTICIPANT_DONE] = "done",
         [PF_PARTICIPANT_FAILED] = "failed",
     };
     return (size_t)phase < PF_PARTICIPANT_N_PHASES ? names[phase] : "unknown";
@@ -137,6 +142,7 @@ void pf_participant_session_config_default(struct pf_participant_session_config 
         .upload_last_ms = 60000,
         .upload_bytes_per_s = 256 * 1024,
         .deadline_grace_ms = 30000,
+        .unmask_grace_ms = 300000,
         .give_up_ms = 600000,
     };
     pf_participant_policy_default(&config->policy);
@@ -150,7 +156,7 @@ static enum pf_status validate(const struct pf_participant_session_config *confi
                        config->fetch.window, PF_PARTICIPANT_MAX_WINDOW);
     if (config->fetch.timeout_first_ms < 1 || config->hello_first_ms < 1 ||
         config->upload_first_ms < 1 || config->upload_bytes_per_s < 1 ||
-        config->deadline_grace_ms < 0 || config->give_up_ms < 1)
+        config->deadline_grace_ms < 0 || config->unmask_grace_ms < 0 || config->give_up_ms < 1)
         return pf_fail(err, PF_INVALID, "session: times must be at least a millisecond");
     return PF_OK;
 }
@@ -177,6 +183,10 @@ void pf_participant_session_destroy(struct pf_participant_session *self)
     if (self == NULL) return;
     pf_fetch_finish(&self->fetch);
     pf_model_destroy(self->model);
+    pf_secagg_client_destroy(self->secagg);
+    pf_update_finish(&self->trained);
+    pf_message_finish(&self->shares_answer);
+    pf_message_finish(&self->unmask_answer);
     pf_buffer_finish(&self->update);
     pf_free(self);
 }
@@ -227,9 +237,18 @@ static int64_t silence_ms(const struct pf_participant_session *self)
     return self->heard_ms + SILENT_INTERVALS * (int64_t)self->welcome.alive_interval_ms;
 }
 
+void pf_ps_forget_model(struct pf_participant_session *self)
+{
+    if (!self->config.forget_model || self->phase == PF_PARTICIPANT_FETCHING || self->n_actions > 0)
+        return;
+    pf_model_destroy(self->model);
+    self->model = NULL;
+}
+
 void pf_participant_session_tick(struct pf_participant_session *self, int64_t now_ms)
 {
     if (pf_ps_ended(self)) return;
+    pf_ps_forget_model(self);
     if (now_ms - self->heard_ms >= self->config.give_up_ms) {
         char said[PF_PARTICIPANT_MAX_SENTENCE];
         memcpy(said, self->sentence, sizeof said);

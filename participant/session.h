@@ -8,17 +8,24 @@
  *       ▲                    ▲                 │                   │                    │
  *       └─ run unknown ──────┴── declined, over, too late ─────────┴──── receipt ───────┘
  *
+ * In a secure round steps 0 and 1 of the aggregation (secagg_client.h) run beside FETCHING and
+ * TRAINING; an update that is ready before the others' share boxes waits in MASKING; after the
+ * receipt comes UNMASKING, steps 3 and 4, until the round's result.
+ *
  * and from anywhere to DONE (FINISHED) or FAILED (no word for give_up_ms, a run it must not take
  * part in, the driver's wish).  HELLO is repeated with back-off until WELCOME, and again whenever
  * the coordinator has been silent for a while; the work at hand goes on meanwhile.
  *
  * A round is tied to the first model offered for it: a second model for the same round is
- * declined, also after a restart when the driver answers RECALL from a ledger.  A message that is
+ * declined, also after a restart when the driver answers RECALL from a ledger.  A secure round is
+ * joined once: its secrets end with the process, and a second set of keys for one round would let
+ * the coordinator form two sums.  A message that is
  * refused leaves the session as it was and is counted under a named reason. */
 #ifndef PF_PARTICIPANT_SESSION_H
 #define PF_PARTICIPANT_SESSION_H
 
 #include "common/base/buffer.h"
+#include "common/wire/roster.h"
 #include "participant/fetch.h"
 #include "participant/policy.h"
 #include "proto/message.h"
@@ -28,7 +35,9 @@ enum pf_participant_phase {
     PF_PARTICIPANT_IDLE,       /* in a run, between rounds */
     PF_PARTICIPANT_FETCHING,   /* the model */
     PF_PARTICIPANT_TRAINING,
+    PF_PARTICIPANT_MASKING,   /* the update waits for the others' share boxes; secure only */
     PF_PARTICIPANT_UPLOADING, /* until the receipt */
+    PF_PARTICIPANT_UNMASKING, /* until the round's result; secure only */
     PF_PARTICIPANT_DONE,
     PF_PARTICIPANT_FAILED,
     PF_PARTICIPANT_N_PHASES,
@@ -41,11 +50,19 @@ bool pf_participant_phase_allowed(enum pf_participant_phase from, enum pf_partic
 
 struct pf_participant_session_config {
     struct pf_participant_policy policy;
+    /* For secure rounds; borrowed for the session's life.  roster NULL: such runs are refused. */
+    const struct pf_roster *roster;
+    uint32_t self;              /* own index on it */
+    const uint8_t *sign_secret; /* [64] */
+    struct pf_pool *pool;       /* for masks; NULL: the calling thread */
+    uint64_t rounding_seed;     /* of stochastic rounding */
+    bool forget_model;          /* keep no model between rounds: thousands of sessions in memory */
     struct pf_fetch_options fetch;
     int64_t hello_first_ms, hello_last_ms;   /* back-off of HELLO */
     int64_t upload_first_ms, upload_last_ms; /* back-off of whole uploads */
     int64_t upload_bytes_per_s; /* slowest line counted on: an upload gets this much more time */
     int64_t deadline_grace_ms;  /* a round is given up so long after its deadline */
+    int64_t unmask_grace_ms;    /* … and after the receipt of a masked update */
     int64_t give_up_ms;         /* without any word from the coordinator */
 };
 
@@ -70,6 +87,10 @@ struct pf_participation {
     uint32_t round;
     struct pf_hash model_hash;
     enum pf_outcome outcome;
+    /* The survivor set whose sum was consented to; consenting to another one is for ever refused.
+     */
+    bool consented;
+    struct pf_digest survivors;
 };
 
 enum pf_participant_action_kind {
@@ -131,9 +152,9 @@ void pf_participant_session_connected(struct pf_participant_session *self, int64
 /* The answer to RECALL: the newest round of the run that a ledger knows. */
 void pf_participant_session_recall(struct pf_participant_session *self,
                                    const struct pf_participation *record);
-/* Job `job` made this encoded update (taken; left empty).  Ignored when it was cancelled. */
+/* Job `job` made this update (taken; left empty).  Ignored when it was cancelled. */
 void pf_participant_session_trained(struct pf_participant_session *self, uint64_t job,
-                                    struct pf_buffer *update, int64_t now_ms);
+                                    struct pf_update *update, int64_t now_ms);
 /* … or could not; `sentence` goes to the coordinator: no private figures in it. */
 void pf_participant_session_training_failed(struct pf_participant_session *self, uint64_t job,
                                             const char *sentence, int64_t now_ms);

@@ -43,10 +43,14 @@ static bool check_welcome(struct pf_participant_session *self, const struct pf_m
         reason = PF_REASON_VERSION;
         pf_fail(&err, PF_REFUSED, "the coordinator speaks protocol version %u, this program %u",
                 welcome->version, PF_PROTOCOL_VERSION);
-    } else if (pf_update_size((enum pf_aggregation)welcome->aggregation, 1) == 0) {
+    } else if (welcome->aggregation == PF_AGGREGATION_PLAIN && !self->config.policy.allow_plain) {
         reason = PF_REASON_POLICY;
-        pf_fail(&err, PF_REFUSED, "the run uses %s aggregation, which is not part of this build",
-                pf_aggregation_name((enum pf_aggregation)welcome->aggregation));
+        pf_fail(&err, PF_REFUSED,
+                "the run uses plain aggregation: its coordinator could read the updates of this "
+                "participant (--allow-plain to join all the same)");
+    } else if (welcome->aggregation == PF_AGGREGATION_SECURE && self->config.roster == NULL) {
+        reason = PF_REASON_POLICY;
+        pf_fail(&err, PF_REFUSED, "the run uses secure aggregation; there is no roster here");
     } else if (pf_participant_policy_network(&self->config.policy, &welcome->network, &err) !=
                PF_OK) {
         reason = PF_REASON_ARCHITECTURE;
@@ -175,7 +179,13 @@ static const struct {
     [PF_MESSAGE_REFUSAL] = {on_refusal, ALWAYS},
     [PF_MESSAGE_ROUND_OFFER] = {pf_ps_offer, IN_RUN},
     [PF_MESSAGE_MODEL_CHUNK] = {pf_ps_model_chunk, IN_RUN},
+    [PF_MESSAGE_COMMITTED] = {pf_ps_committed, IN_RUN},
+    [PF_MESSAGE_KEY_LIST] = {pf_ps_key_list, IN_RUN},
+    [PF_MESSAGE_SHARE_DELIVERY] = {pf_ps_delivery, IN_RUN},
+    [PF_MESSAGE_UPDATE_GRANT] = {pf_ps_grant, IN_RUN},
     [PF_MESSAGE_UPDATE_RECEIPT] = {pf_ps_receipt, IN_RUN},
+    [PF_MESSAGE_SURVIVORS] = {pf_ps_survivors, IN_RUN},
+    [PF_MESSAGE_UNMASK_REQUEST] = {pf_ps_unmask_request, IN_RUN},
     [PF_MESSAGE_ALIVE] = {on_alive, IN_RUN},
     [PF_MESSAGE_ROUND_RESULT] = {pf_ps_result, IN_RUN},
     [PF_MESSAGE_FINISHED] = {on_finished, ALWAYS},
@@ -185,6 +195,7 @@ bool pf_participant_session_receive(struct pf_participant_session *self,
                                     const struct pf_message *message, int64_t now_ms)
 {
     if (pf_ps_ended(self)) return false;
+    pf_ps_forget_model(self);
     if ((unsigned)message->kind >= PF_MESSAGE_N_KINDS || handlers[message->kind].when == NEVER ||
         (handlers[message->kind].when == IN_RUN && !self->joined)) {
         self->counters.unexpected++;

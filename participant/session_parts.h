@@ -4,6 +4,7 @@
 #ifndef PF_PARTICIPANT_SESSION_PARTS_H
 #define PF_PARTICIPANT_SESSION_PARTS_H
 
+#include "participant/secagg_client.h"
 #include "participant/session.h"
 
 /* One event queues at most the window's requests and a handful of others. */
@@ -41,10 +42,17 @@ struct pf_participant_session {
     struct pf_hash model_hash;
     uint64_t job;
 
+    size_t update_length[PF_CODEC_SEGMENTS]; /* of the model in training: trained, statistics */
+    struct pf_secagg_client *secagg;         /* of the round at hand; NULL when plain */
+    struct pf_update trained;                /* MASKING */
+    /* Answers that own memory: what queued actions point to. */
+    struct pf_message shares_answer, unmask_answer;
+
     struct pf_buffer update; /* UPLOADING */
     uint32_t n_update_chunks;
-    uint32_t upload_next; /* chunks from here on are still to be handed out as actions */
-    int64_t upload_ms;    /* the next whole upload */
+    uint32_t upload_limit; /* chunks that may be sent: one before the grant, then all */
+    uint32_t upload_next;  /* chunks from here on are still to be handed out as actions */
+    int64_t upload_ms;     /* the next whole upload */
     int64_t upload_delay_ms;
 
     struct pf_participant_counters counters;
@@ -60,7 +68,8 @@ bool pf_ps_ended(const struct pf_participant_session *self);
 static inline bool pf_ps_working(const struct pf_participant_session *self)
 {
     return self->phase == PF_PARTICIPANT_FETCHING || self->phase == PF_PARTICIPANT_TRAINING ||
-           self->phase == PF_PARTICIPANT_UPLOADING;
+           self->phase == PF_PARTICIPANT_MASKING || self->phase == PF_PARTICIPANT_UPLOADING ||
+           self->phase == PF_PARTICIPANT_UNMASKING;
 }
 
 /* A zeroed action at the end of the queue. */
@@ -79,6 +88,9 @@ void pf_ps_plain_text(char *out, size_t size, const char *text);
 /* Says HELLO at the next tick, and again with back-off until WELCOME. */
 void pf_ps_greet(struct pf_participant_session *self, int64_t now_ms);
 
+/* Lets go of the model once the trainer has had it, when so configured. */
+void pf_ps_forget_model(struct pf_participant_session *self);
+
 /* Ends in `phase` (DONE or FAILED) with the sentence; drops a round at hand. */
 void pf_ps_end(struct pf_participant_session *self, enum pf_participant_phase phase,
                const char *format, ...) PF_PRINTF(3, 4);
@@ -86,7 +98,8 @@ void pf_ps_end(struct pf_participant_session *self, enum pf_participant_phase ph
 /* local_round.c */
 typedef bool pf_ps_handler(struct pf_participant_session *self, const struct pf_message *message,
                            int64_t now_ms);
-pf_ps_handler pf_ps_offer, pf_ps_model_chunk, pf_ps_receipt, pf_ps_result, pf_ps_round_refusal;
+pf_ps_handler pf_ps_offer, pf_ps_model_chunk, pf_ps_grant, pf_ps_receipt, pf_ps_result,
+    pf_ps_round_refusal;
 /* Leaves the round at hand for IDLE with this outcome. */
 void pf_ps_leave_round(struct pf_participant_session *self, enum pf_outcome outcome);
 /* Declines the round at hand and leaves it. */
@@ -96,6 +109,25 @@ void pf_ps_round_tick(struct pf_participant_session *self, int64_t now_ms);
 int64_t pf_ps_round_wake_ms(const struct pf_participant_session *self);
 /* The connection is new: ask and upload again at once. */
 void pf_ps_round_resume(struct pf_participant_session *self, int64_t now_ms);
+/* From TRAINING or MASKING to UPLOADING with what is in `update`. */
+void pf_ps_start_upload(struct pf_participant_session *self, int64_t now_ms);
+/* Notes the outcome and has it recorded. */
+void pf_ps_set_outcome(struct pf_participant_session *self, enum pf_outcome outcome);
+
+/* secure_round.c */
+static inline bool pf_ps_secure(const struct pf_participant_session *self)
+{
+    return self->welcome.aggregation == PF_AGGREGATION_SECURE;
+}
+pf_ps_handler pf_ps_committed, pf_ps_key_list, pf_ps_delivery, pf_ps_survivors,
+    pf_ps_unmask_request;
+/* Step 0: keys for the offer at hand.  False when there is no memory for them. */
+bool pf_ps_join_secure_round(struct pf_participant_session *self, struct pf_error *err);
+/* Says it again: the coordinator may not have heard. */
+void pf_ps_advertise(struct pf_participant_session *self);
+/* Step 2: masks self->trained and uploads it, or waits in MASKING for the share boxes. */
+void pf_ps_mask_update(struct pf_participant_session *self, int64_t now_ms);
+
 /* The next chunk of an upload under way. */
 bool pf_ps_next_upload(struct pf_participant_session *self, struct pf_participant_action *action);
 

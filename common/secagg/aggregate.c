@@ -44,6 +44,12 @@ struct pf_sum {
     fixed *coordinates; /* [n] */
 };
 
+void pf_update_finish(struct pf_update *self)
+{
+    pf_free(self->values);
+    *self = (struct pf_update){0};
+}
+
 const char *pf_aggregation_name(enum pf_aggregation kind)
 {
     switch (kind) {

@@ -14,8 +14,18 @@
 
 #include "common/base/buffer.h"
 #include "common/base/error.h"
+#include "common/secagg/codec.h"
 
 enum pf_aggregation { PF_AGGREGATION_PLAIN = 1, PF_AGGREGATION_SECURE = 2 };
+
+/* What a round of local training makes, before it is encoded: private. */
+struct pf_update {
+    float *values; /* [n]: local − global; owned, from pf_alloc */
+    size_t n;
+    uint64_t figures[PF_FIGURE_N]; /* EXAMPLES, EVALUATED, CORRECT are set */
+};
+
+void pf_update_finish(struct pf_update *self);
 
 const char *pf_aggregation_name(enum pf_aggregation kind); /* "plain", "secure" */
 
