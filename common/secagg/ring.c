@@ -228,7 +228,7 @@ static uint64_t read_value(const uint8_t *block, size_t i, size_t lane, unsigned
     for (size_t k = 0; k < bits; k++) {
         size_t bit = i * bits + k, word = bit / 32;
         size_t byte = 4 * (PF_RING_LANES * word + lane) + bit % 32 / 8;
-        value |= (uint64_t)(block[byte] >> (bit % 8) & 1u) << k;
+        value |= (uint64_t)(block[byte] >> (bit % 8) & 1) << k;
     }
     return value;
 }
