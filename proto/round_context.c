@@ -1,15 +1,17 @@
 /* The canonical form: fields one behind the other in the order of the declarations, all of fixed
  * length; integers little endian, numbers as the little-endian bits of their double, flags as one
- * byte.  The model's hash stands for the hashes of its chunks.  The label and the run come first,
- * so that nothing else that is hashed can look the same. */
+ * byte.  The model's hash stands for the hashes of its chunks.  The label comes first, so that
+ * nothing else that is hashed can look the same. */
 #include "proto/round_context.h"
 
 #include <assert.h>
 #include <sodium.h>
 #include <string.h>
 
-static const char context_label[] = "packfed round context 1";
-static const char rotation_label[] = "packfed rotation 1";
+/* Filled up with zeros, as all labels of secure rounds. */
+#define LABEL_BYTES 32
+static const char context_label[LABEL_BYTES] = "packfed round context 1";
+static const char rotation_label[LABEL_BYTES] = "packfed rotation 1";
 
 struct form {
     uint8_t bytes[512];
@@ -77,7 +79,7 @@ struct pf_digest pf_round_context(const struct pf_run_id *run_id, const uint8_t 
                                   const struct pf_round_offer *offer)
 {
     struct form form = {.length = 0};
-    add_bytes(&form, context_label, strlen(context_label));
+    add_bytes(&form, context_label, LABEL_BYTES);
     add_bytes(&form, run_id->bytes, sizeof run_id->bytes);
     add_bytes(&form, roster_hash, 32);
     add_u32(&form, offer->round);
@@ -98,7 +100,7 @@ struct pf_digest pf_round_context(const struct pf_run_id *run_id, const uint8_t 
 void pf_round_rotation_seed(const struct pf_digest *context, uint8_t seed[32])
 {
     struct form form = {.length = 0};
-    add_bytes(&form, rotation_label, strlen(rotation_label));
+    add_bytes(&form, rotation_label, LABEL_BYTES);
     add_bytes(&form, context->bytes, sizeof context->bytes);
     crypto_generichash(seed, 32, form.bytes, form.length, NULL, 0);
 }

@@ -50,6 +50,7 @@ static void sample_offer(struct pf_round_offer *offer)
                   .l1 = 1e-5,
                   .label_smoothing = 0.1,
                   .proximal = 0.01},
+        .masking = {.value_bits = 16, .weight_cap = 5000, .clip = {2.5, 0.75}, .rotate = true},
     };
     assert(offer->chunk_hashes != NULL);
     offer->chunk_hashes[0] = sample_hash(40);
@@ -110,6 +111,6 @@ void pf_sample_message(enum pf_message_kind kind, struct pf_message *message)
         message->finished.success = true;
         snprintf(message->finished.text, sizeof message->finished.text, "24 rounds");
         break;
-    case PF_MESSAGE_N_KINDS: break;
+    default: pf_sample_secagg_message(message); break;
     }
 }
