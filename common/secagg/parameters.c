@@ -229,3 +229,8 @@ unsigned pf_secagg_modulus_bits(unsigned value_bits, uint32_t n)
     for (uint64_t reach = 1; reach < n; reach *= 2) bits++;
     return bits;
 }
+
+double pf_secagg_default_corrupt(uint32_t n)
+{
+    return n < PF_SECAGG_COMPLETE_BELOW ? 0.2 : 0.05;
+}
