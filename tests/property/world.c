@@ -90,17 +90,17 @@ static void transmit(struct world *self, enum event_kind kind, size_t player,
 /* ---- participants --------------------------------------------------------------------------- */
 
 static void make_update(const struct world *self, size_t player, uint32_t round,
-                        struct pf_buffer *update)
+                        struct pf_update *update)
 {
     struct pf_random random;
-    PF_CLEANUP(pf_freep) float *delta = PF_ALLOC(self->n_parameters, float);
+    float *delta = PF_ALLOC(self->n_parameters, float);
     if (delta == NULL) abort();
     pf_random_init(&random, self->seed, "made-up update", player * WORLD_MAX_ROUNDS + round);
     for (size_t i = 0; i < self->n_parameters; i++)
         delta[i] = i % 64 == 0 ? (float)pf_random_normal(&random) : delta[i - 1] * 0.9f;
-    if (pf_update_encode(PF_AGGREGATION_PLAIN, delta, self->n_parameters,
-                         (double)(UINT64_C(1) << player), update, NULL) != PF_OK)
-        abort();
+    *update = (struct pf_update){.values = delta,
+                                 .n = self->n_parameters,
+                                 .figures = {[PF_FIGURE_EXAMPLES] = UINT64_C(1) << player}};
 }
 
 static void note_record(struct world *self, size_t index, const struct pf_participation *record)
@@ -157,6 +157,7 @@ static void start_player(struct world *self, size_t index)
     config.upload_first_ms = 1000;
     config.upload_last_ms = 8000;
     config.deadline_grace_ms = 5000;
+    config.policy.allow_plain = true;
     config.policy.pinned = true;
     config.policy.network = self->network;
     if (pf_participant_session_create(&config, self->now, &self->players[index].session, NULL) !=
@@ -209,7 +210,7 @@ static void on_trained(struct world *self, const struct event *event)
         pf_participant_session_training_failed(player->session, event->job, "made-up failure",
                                                self->now);
     } else {
-        struct pf_buffer update = {0};
+        struct pf_update update;
         make_update(self, event->player, event->round, &update);
         pf_participant_session_trained(player->session, event->job, &update, self->now);
     }
@@ -276,10 +277,14 @@ static void check_sum(struct world *self, uint32_t round, const struct pf_sum *s
         pf_sum_create(PF_AGGREGATION_PLAIN, self->n_parameters, &expected, NULL) != PF_OK)
         abort();
     for (size_t i = self->n_players; i-- > 0;) {
-        PF_CLEANUP(pf_buffer_finish) struct pf_buffer update = {0};
+        PF_CLEANUP(pf_update_finish) struct pf_update update = {0};
+        PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
         if ((set >> i & 1) == 0) continue;
         make_update(self, i, round, &update);
-        if (pf_sum_add(expected, update.bytes, update.length, NULL) != PF_OK) abort();
+        if (pf_update_encode(PF_AGGREGATION_PLAIN, update.values, update.n,
+                             (double)update.figures[PF_FIGURE_EXAMPLES], &bytes, NULL) != PF_OK ||
+            pf_sum_add(expected, bytes.bytes, bytes.length, NULL) != PF_OK)
+            abort();
     }
     if (pf_sum_mean(sum, means, NULL) != PF_OK ||
         pf_sum_mean(expected, means + self->n_parameters, NULL) != PF_OK)

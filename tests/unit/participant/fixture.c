@@ -54,6 +54,7 @@ void fixture_init(struct fixture *self, void (*change)(struct pf_participant_ses
     memset(self, 0, sizeof *self);
     struct pf_participant_session_config config;
     pf_participant_session_config_default(&config);
+    config.policy.allow_plain = true;
     if (change != NULL) change(&config);
     self->now = 1000000;
     self->network = network;
@@ -125,15 +126,12 @@ bool tick_until_sent(struct fixture *self, enum pf_message_kind kind, int64_t wi
 
 void trained(struct fixture *self, uint64_t job, size_t n_parameters)
 {
-    struct pf_buffer update = {0};
-    PF_CLEANUP(pf_freep) float *delta = PF_ALLOC(n_parameters, float);
-    assert_non_null(delta);
-    for (size_t i = 0; i < n_parameters; i++) delta[i] = (float)i;
-    struct pf_error err = {0};
-    assert_int_equal(
-        pf_update_encode(PF_AGGREGATION_PLAIN, delta, n_parameters, 7.0, &update, &err), PF_OK);
+    struct pf_update update = {.values = PF_ALLOC(n_parameters, float), .n = n_parameters};
+    assert_non_null(update.values);
+    for (size_t i = 0; i < n_parameters; i++) update.values[i] = (float)i;
+    update.figures[PF_FIGURE_EXAMPLES] = 7;
     pf_participant_session_trained(self->session, job, &update, self->now);
-    assert_null(update.bytes);
+    assert_null(update.values);
     drain(self);
 }
 
@@ -199,6 +197,13 @@ struct pf_message receipt(const struct fixture *self, uint32_t round)
 {
     struct pf_message made = message(self, PF_MESSAGE_UPDATE_RECEIPT);
     made.receipt.round = round;
+    return made;
+}
+
+struct pf_message grant(const struct fixture *self, uint32_t round)
+{
+    struct pf_message made = message(self, PF_MESSAGE_UPDATE_GRANT);
+    made.grant.round = round;
     return made;
 }
 

@@ -58,6 +58,7 @@ struct pf_message welcome(const struct fixture *self);
 struct pf_message offer(struct fixture *self, uint32_t round, struct served *model);
 struct pf_message chunk(struct fixture *self, struct served *model, uint32_t index);
 struct pf_message receipt(const struct fixture *self, uint32_t round);
+struct pf_message grant(const struct fixture *self, uint32_t round);
 struct pf_message result(const struct fixture *self, uint32_t round);
 struct pf_message refusal(const struct fixture *self, enum pf_reason reason, uint32_t round);
 struct pf_message finished(const struct fixture *self, bool success);

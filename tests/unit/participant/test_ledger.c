@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,68 @@ static void test_a_round_keeps_its_first_model(void **state)
     assert_memory_equal(&found, &delivered, sizeof found);
 }
 
+static void test_a_round_keeps_its_first_survivor_set(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_ledger_closep) struct pf_ledger *ledger = open_ledger();
+    const struct pf_participation joined = participation(3, 1, PF_OUTCOME_JOINED);
+    struct pf_participation consented = joined, other, delivered, found;
+    consented.consented = true;
+    memset(&consented.survivors, 0x31, sizeof consented.survivors);
+    other = delivered = consented;
+    memset(&other.survivors, 0x32, sizeof other.survivors);
+    delivered.outcome = PF_OUTCOME_DELIVERED;
+    assert_int_equal(pf_ledger_record(ledger, &joined, &err), PF_OK);
+    assert_int_equal(pf_ledger_record(ledger, &consented, &err), PF_OK);
+    assert_int_equal(pf_ledger_record(ledger, &other, &err), PF_REFUSED);
+    assert_non_null(strstr(err.text, "survivor set"));
+    assert_int_equal(pf_ledger_newest(ledger, &joined.run_id, &found, &err), PF_OK);
+    assert_memory_equal(&found, &consented, sizeof found);
+    assert_int_equal(pf_ledger_record(ledger, &delivered, &err), PF_OK);
+
+    /* Also after a restart, and by way of a record that names no set. */
+    pf_ledger_close(ledger);
+    ledger = open_ledger();
+    assert_int_equal(pf_ledger_record(ledger, &other, &err), PF_REFUSED);
+    assert_int_equal(pf_ledger_record(ledger, &joined, &err), PF_OK);
+    assert_int_equal(pf_ledger_record(ledger, &other, &err), PF_REFUSED);
+    assert_int_equal(pf_ledger_newest(ledger, &joined.run_id, &found, &err), PF_OK);
+    assert_true(found.consented);
+    assert_memory_equal(&found.survivors, &consented.survivors, sizeof found.survivors);
+}
+
+/* What a program before this one wrote. */
+static void write_format_1(void)
+{
+    static const char old[] =
+        "CREATE TABLE runs(run BLOB PRIMARY KEY, federation TEXT NOT NULL,"
+        " joined_ms INTEGER NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE rounds(run BLOB NOT NULL, round INTEGER NOT NULL, model BLOB NOT NULL,"
+        " outcome INTEGER NOT NULL, PRIMARY KEY(run, round)) WITHOUT ROWID;"
+        "INSERT INTO rounds VALUES(x'07070707070707070707070707070707', 4,"
+        " x'0101010101010101010101010101010101010101010101010101010101010101', 1);"
+        "PRAGMA user_version = 1;";
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void test_a_ledger_of_format_1_is_taken_over(void **state)
+{
+    (void)state;
+    write_format_1();
+    PF_CLEANUP(pf_ledger_closep) struct pf_ledger *ledger = open_ledger();
+    const struct pf_participation old = participation(4, 1, PF_OUTCOME_JOINED);
+    struct pf_participation consented = old, found;
+    consented.consented = true;
+    assert_int_equal(pf_ledger_newest(ledger, &old.run_id, &found, &err), PF_OK);
+    assert_memory_equal(&found, &old, sizeof found);
+    assert_int_equal(pf_ledger_record(ledger, &consented, &err), PF_OK);
+    assert_int_equal(pf_ledger_newest(ledger, &old.run_id, &found, &err), PF_OK);
+    assert_true(found.consented);
+}
+
 static void test_a_second_process_is_kept_out(void **state)
 {
     (void)state;
@@ -120,6 +183,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_newest_round_survives_a_restart),
         TEST(test_a_round_keeps_its_first_model),
+        TEST(test_a_round_keeps_its_first_survivor_set),
+        TEST(test_a_ledger_of_format_1_is_taken_over),
         TEST(test_a_second_process_is_kept_out),
         TEST(test_a_file_that_is_no_ledger_is_refused),
     };

@@ -64,39 +64,28 @@ static struct pf_local_training training(uint64_t seed)
 }
 
 static enum pf_status update(uint64_t seed, uint32_t round, const struct pf_training_order *o,
-                             size_t n_threads, struct pf_buffer *bytes)
+                             size_t n_threads, struct pf_update *made)
 {
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
     const struct pf_local_training local = training(seed);
     struct pf_error err = {0};
     assert_int_equal(pf_pool_create(n_threads, &pool, &err), PF_OK);
-    return pf_local_update(&local, global, round, o, PF_AGGREGATION_PLAIN, pool, NULL, bytes, &err);
-}
-
-/* The mean of one update alone is its delta. */
-static float *decode(const struct pf_buffer *bytes)
-{
-    PF_CLEANUP(pf_sum_destroyp) struct pf_sum *sum = NULL;
-    struct pf_error err = {0};
-    float *delta = PF_ALLOC(global->n_parameters, float);
-    assert_non_null(delta);
-    assert_int_equal(pf_sum_create(PF_AGGREGATION_PLAIN, global->n_parameters, &sum, &err), PF_OK);
-    assert_int_equal(pf_sum_add(sum, bytes->bytes, bytes->length, &err), PF_OK);
-    assert_true(pf_sum_weight(sum) == (double)N_IMAGES);
-    assert_int_equal(pf_sum_mean(sum, delta, &err), PF_OK);
-    return delta;
+    return pf_local_update(&local, global, round, o, false, pool, NULL, made, &err);
 }
 
 static void test_delta_and_global_make_the_locally_trained_model(void **state)
 {
     (void)state;
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    PF_CLEANUP(pf_update_finish) struct pf_update made = {0};
     PF_CLEANUP(pf_model_destroyp) struct pf_model *local = NULL;
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
     struct pf_train_options options;
     struct pf_error err = {0};
-    assert_int_equal(update(3, 5, &order, 1, &bytes), PF_OK);
-    PF_CLEANUP(pf_freep) float *delta = decode(&bytes);
+    assert_int_equal(update(3, 5, &order, 1, &made), PF_OK);
+    assert_int_equal(made.n, global->n_parameters);
+    assert_int_equal(made.figures[PF_FIGURE_EXAMPLES], N_IMAGES);
+    assert_int_equal(made.figures[PF_FIGURE_EVALUATED], 0);
+    const float *delta = made.values;
 
     const struct pf_local_training same = training(3);
     assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
@@ -105,9 +94,7 @@ static void test_delta_and_global_make_the_locally_trained_model(void **state)
     assert_int_equal(pf_train(local, dataset, &options, pool, NULL, &err), PF_OK);
     size_t moved = 0;
     for (size_t i = 0; i < global->n_parameters; i++) {
-        /* The sum rounds to its grid and back to a float: a last bit may differ. */
-        float expected = local->parameters[i] - global->parameters[i];
-        assert_true(fabsf(delta[i] - expected) <= 1e-7f * fabsf(expected) + 1e-15f);
+        assert_true(delta[i] == local->parameters[i] - global->parameters[i]);
         assert_true(fabsf(global->parameters[i] + delta[i] - local->parameters[i]) <=
                     2e-7f * fabsf(local->parameters[i]) + 1e-9f);
         moved += delta[i] != 0.0f;
@@ -120,30 +107,31 @@ static void test_delta_and_global_make_the_locally_trained_model(void **state)
 static void test_seed_and_round_decide_every_bit(void **state)
 {
     (void)state;
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer a = {0}, b = {0}, c = {0}, d = {0};
+    struct pf_update a, b, c, d;
     assert_int_equal(update(3, 5, &order, 1, &a), PF_OK);
     assert_int_equal(update(3, 5, &order, 3, &b), PF_OK);
     assert_int_equal(update(3, 6, &order, 1, &c), PF_OK);
     assert_int_equal(update(4, 5, &order, 1, &d), PF_OK);
-    assert_int_equal(a.length, b.length);
-    assert_memory_equal(a.bytes, b.bytes, a.length);
-    assert_memory_not_equal(a.bytes, c.bytes, a.length);
-    assert_memory_not_equal(a.bytes, d.bytes, a.length);
-    pf_buffer_finish(&b);
-    pf_buffer_finish(&c);
-    pf_buffer_finish(&d);
+    assert_int_equal(a.n, b.n);
+    size_t length = a.n * sizeof *a.values;
+    assert_memory_equal(a.values, b.values, length);
+    assert_memory_not_equal(a.values, c.values, length);
+    assert_memory_not_equal(a.values, d.values, length);
+    pf_update_finish(&a);
+    pf_update_finish(&b);
+    pf_update_finish(&c);
+    pf_update_finish(&d);
 }
 
 static void test_a_large_batch_is_cut_to_the_images_there_are(void **state)
 {
     (void)state;
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    PF_CLEANUP(pf_update_finish) struct pf_update made = {0};
     struct pf_training_order large = order;
     large.batch = 4096;
     large.epochs = 2.0;
-    assert_int_equal(update(1, 1, &large, 1, &bytes), PF_OK);
-    PF_CLEANUP(pf_freep) float *delta = decode(&bytes);
-    assert_true(delta[0] != 0.0f);
+    assert_int_equal(update(1, 1, &large, 1, &made), PF_OK);
+    assert_true(made.values[0] != 0.0f);
 }
 
 static double distance(const float *delta)
@@ -156,26 +144,48 @@ static double distance(const float *delta)
 static void test_the_proximal_term_keeps_the_model_near(void **state)
 {
     (void)state;
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer free_bytes = {0}, bound_bytes = {0};
+    struct pf_update free_update, bound_update;
     struct pf_training_order bound = order;
     bound.proximal = 5.0;
-    assert_int_equal(update(1, 1, &order, 1, &free_bytes), PF_OK);
-    assert_int_equal(update(1, 1, &bound, 1, &bound_bytes), PF_OK);
-    PF_CLEANUP(pf_freep) float *free_delta = decode(&free_bytes);
-    PF_CLEANUP(pf_freep) float *bound_delta = decode(&bound_bytes);
-    assert_true(distance(bound_delta) < 0.8 * distance(free_delta));
-    pf_buffer_finish(&bound_bytes);
+    assert_int_equal(update(1, 1, &order, 1, &free_update), PF_OK);
+    assert_int_equal(update(1, 1, &bound, 1, &bound_update), PF_OK);
+    assert_true(distance(bound_update.values) < 0.8 * distance(free_update.values));
+    pf_update_finish(&free_update);
+    pf_update_finish(&bound_update);
 }
 
 static void test_a_diverging_training_gives_no_update(void **state)
 {
     (void)state;
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    struct pf_update made = {0};
     float kept = global->parameters[0];
     global->parameters[0] = NAN;
-    assert_int_equal(update(1, 1, &order, 1, &bytes), PF_CORRUPT);
+    assert_int_equal(update(1, 1, &order, 1, &made), PF_CORRUPT);
     global->parameters[0] = kept;
-    assert_int_equal(bytes.length, 0);
+    assert_null(made.values);
+}
+
+/* The counts are of the model as it came, on at most PF_EVALUATED_IMAGES. */
+static void test_the_received_model_is_evaluated_when_wanted(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_update_finish) struct pf_update plain = {0};
+    struct pf_update judged = {0};
+    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
+    const struct pf_local_training local = training(3);
+    struct pf_evaluation evaluation;
+    struct pf_error err = {0};
+    assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
+    assert_int_equal(pf_local_update(&local, global, 5, &order, true, pool, NULL, &judged, &err),
+                     PF_OK);
+    assert_int_equal(update(3, 5, &order, 1, &plain), PF_OK);
+    assert_int_equal(pf_evaluate(global, dataset, pool, NULL, &evaluation, &err), PF_OK);
+    assert_int_equal(judged.figures[PF_FIGURE_EXAMPLES], N_IMAGES);
+    assert_int_equal(judged.figures[PF_FIGURE_EVALUATED], N_IMAGES);
+    assert_int_equal(judged.figures[PF_FIGURE_CORRECT], evaluation.n_correct);
+    /* … and judging leaves the training as it is. */
+    assert_memory_equal(judged.values, plain.values, plain.n * sizeof *plain.values);
+    pf_update_finish(&judged);
 }
 
 static void wake(void *context)
@@ -211,15 +221,14 @@ static void start(struct pf_local_trainer *self, uint64_t job, uint32_t round, d
     struct pf_training_order o = order;
     struct pf_error err = {0};
     o.epochs = epochs;
-    assert_int_equal(
-        pf_local_trainer_start(self, job, round, global, &o, PF_AGGREGATION_PLAIN, &err), PF_OK);
+    assert_int_equal(pf_local_trainer_start(self, job, round, global, &o, false, &err), PF_OK);
 }
 
 static void test_the_thread_gives_what_the_function_gives(void **state)
 {
     (void)state;
     PF_CLEANUP(pf_local_trainer_destroyp) struct pf_local_trainer *self = trainer(3);
-    PF_CLEANUP(pf_buffer_finish) struct pf_buffer expected = {0};
+    PF_CLEANUP(pf_update_finish) struct pf_update expected = {0};
     struct pf_local_trainer_result result;
     assert_int_equal(update(3, 5, &order, 1, &expected), PF_OK);
     assert_false(pf_local_trainer_poll(self, &result));
@@ -228,9 +237,11 @@ static void test_the_thread_gives_what_the_function_gives(void **state)
     assert_true(pf_local_trainer_poll(self, &result));
     assert_int_equal(result.job, 11);
     assert_int_equal(result.status, PF_OK);
-    assert_int_equal(result.update.length, expected.length);
-    assert_memory_equal(result.update.bytes, expected.bytes, expected.length);
-    pf_buffer_finish(&result.update);
+    assert_int_equal(result.update.n, expected.n);
+    assert_memory_equal(result.update.values, expected.values,
+                        expected.n * sizeof *expected.values);
+    assert_memory_equal(result.update.figures, expected.figures, sizeof expected.figures);
+    pf_update_finish(&result.update);
     assert_false(pf_local_trainer_poll(self, &result));
 }
 
@@ -249,7 +260,7 @@ static void test_a_new_job_takes_the_place_of_the_old(void **state)
     assert_true(pf_local_trainer_poll(self, &result));
     assert_int_equal(result.job, 2);
     assert_int_equal(result.status, PF_OK);
-    pf_buffer_finish(&result.update);
+    pf_update_finish(&result.update);
     assert_false(wait_for_wake(50)); /* nothing is heard of the first */
 }
 
@@ -287,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_a_large_batch_is_cut_to_the_images_there_are),
         cmocka_unit_test(test_the_proximal_term_keeps_the_model_near),
         cmocka_unit_test(test_a_diverging_training_gives_no_update),
+        cmocka_unit_test(test_the_received_model_is_evaluated_when_wanted),
         cmocka_unit_test(test_the_thread_gives_what_the_function_gives),
         cmocka_unit_test(test_a_new_job_takes_the_place_of_the_old),
         cmocka_unit_test(test_a_cancelled_job_is_never_heard_of),

@@ -85,17 +85,27 @@ static void test_a_round_from_offer_to_the_end(void **state)
 
     trained(&f, f.job, f.model.n_parameters);
     assert_int_equal(phase(&f), PF_PARTICIPANT_UPLOADING);
-    size_t length = 0;
+    assert_int_equal(f.n_sent, 1); /* the rest when there is room for it */
+    assert_int_equal(f.sent[0].kind, PF_MESSAGE_UPDATE_CHUNK);
+    assert_int_equal(f.sent[0].chunk.chunk, 0);
+    size_t length = f.sent[0].chunk.length, n_chunks = f.sent[0].chunk.n_chunks;
+    assert_int_equal(n_chunks, 5);
+    struct pf_message made = grant(&f, 3);
+    assert_true(give(&f, &made));
+    assert_int_equal(f.n_sent, n_chunks - 1);
     for (size_t i = 0; i < f.n_sent; i++) {
         assert_int_equal(f.sent[i].kind, PF_MESSAGE_UPDATE_CHUNK);
-        assert_int_equal(f.sent[i].chunk.chunk, i);
-        assert_int_equal(f.sent[i].chunk.n_chunks, f.n_sent);
+        assert_int_equal(f.sent[i].chunk.chunk, i + 1);
+        assert_int_equal(f.sent[i].chunk.n_chunks, n_chunks);
         assert_int_equal(f.sent[i].chunk.round, 3);
         length += f.sent[i].chunk.length;
     }
     assert_int_equal(length, pf_update_size(PF_AGGREGATION_PLAIN, f.model.n_parameters));
+    assert_true(give(&f, &made)); /* a second grant brings nothing a second time */
+    assert_int_equal(f.n_sent, 0);
+    assert_int_equal(counters()->repeated, 1);
 
-    struct pf_message made = receipt(&f, 3);
+    made = receipt(&f, 3);
     assert_true(give(&f, &made));
     assert_int_equal(phase(&f), PF_PARTICIPANT_IDLE);
     assert_int_equal(f.records[0].outcome, PF_OUTCOME_DELIVERED);
@@ -206,25 +216,37 @@ static void test_a_failed_training_is_declined(void **state)
     assert_int_equal(f.n_trains, 1);
 }
 
+/* The first chunk asks for room, the others follow the grant. */
 static void test_the_upload_is_repeated_whole_until_the_receipt(void **state)
 {
     (void)state;
     to_uploading(&f, 1);
-    size_t n = n_sent(&f, PF_MESSAGE_UPDATE_CHUNK);
-    assert_int_equal(n, 5);
+    struct pf_message granted = grant(&f, 1);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 1);
     int64_t last = f.now, line_ms = (int64_t)f.session->update.length * 1000 / (256 * 1024);
     static const int64_t expected[] = {5000, 10000, 20000, 40000, 60000};
     for (size_t i = 0; i < 5; i++) {
         assert_true(tick_until_sent(&f, PF_MESSAGE_UPDATE_CHUNK, 200000));
-        assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), n);
+        assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 1);
+        assert_int_equal(f.sent[0].chunk.chunk, 0);
         assert_int_equal(f.now - last, expected[i] + line_ms);
         last = f.now;
     }
+    assert_true(give(&f, &granted));
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 4);
+    /* Granted and sent, and yet no receipt: everything from the start. */
+    last = f.now;
+    assert_true(tick_until_sent(&f, PF_MESSAGE_UPDATE_CHUNK, 200000));
+    assert_int_equal(f.now - last, 5000 + line_ms);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 1);
     /* A coordinator that came back gets it at once. */
     struct pf_message made = welcome(&f);
     assert_true(f.session->greeting);
     assert_true(give(&f, &made));
-    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), n);
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 1);
+    assert_int_equal(f.sent[0].chunk.chunk, 0);
+    assert_true(give(&f, &granted));
+    assert_int_equal(n_sent(&f, PF_MESSAGE_UPDATE_CHUNK), 4);
     made = receipt(&f, 1);
     assert_true(give(&f, &made));
     assert_false(tick_until_sent(&f, PF_MESSAGE_UPDATE_CHUNK, 400000));
@@ -392,9 +414,13 @@ static void test_nothing_leaves_the_end(void **state)
         assert_false(pf_participant_phase_allowed(PF_PARTICIPANT_DONE, from));
         assert_false(pf_participant_phase_allowed(PF_PARTICIPANT_FAILED, from));
         assert_false(pf_participant_phase_allowed(from, from));
-        /* Only a whole model is trained on, only a training's update is sent. */
+        /* Only a training's update is sent, masked or not; only what was sent is unmasked. */
         assert_int_equal(pf_participant_phase_allowed(from, PF_PARTICIPANT_UPLOADING),
+                         from == PF_PARTICIPANT_TRAINING || from == PF_PARTICIPANT_MASKING);
+        assert_int_equal(pf_participant_phase_allowed(from, PF_PARTICIPANT_MASKING),
                          from == PF_PARTICIPANT_TRAINING);
+        assert_int_equal(pf_participant_phase_allowed(from, PF_PARTICIPANT_UNMASKING),
+                         from == PF_PARTICIPANT_UPLOADING);
     }
     assert_false(pf_participant_phase_allowed(PF_PARTICIPANT_CONNECTING, PF_PARTICIPANT_TRAINING));
 }

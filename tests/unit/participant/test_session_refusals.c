@@ -394,7 +394,7 @@ static void test_another_version_or_aggregation_ends_it(void **state)
     (void)state;
     tick(&f, 0);
     struct pf_message made = welcome(&f);
-    made.welcome.version = 2;
+    made.welcome.version = PF_PROTOCOL_VERSION - 1;
     assert_false(give(&f, &made));
     assert_int_equal(phase(&f), PF_PARTICIPANT_FAILED);
     fixture_finish(&f);
