@@ -62,11 +62,7 @@ static enum pf_status read_parameters(const Packfed__GraphParameters *from,
                                       struct pf_secagg_parameters *to, struct pf_error *err)
 {
     if (from == NULL) return pf_fail(err, PF_CORRUPT, "parameters is absent");
-    /* Before it becomes an enum, which need not be able to hold it. */
-    if (from->graph != PF_GRAPH_COMPLETE && from->graph != PF_GRAPH_HARARY)
-        return pf_fail(err, PF_CORRUPT, "parameters.graph is %u, allowed are %d to %d", from->graph,
-                       PF_GRAPH_COMPLETE, PF_GRAPH_HARARY);
-    to->graph = (enum pf_graph_kind)from->graph;
+    to->graph = (enum pf_graph_kind)from->graph; /* any; see pf_message_check */
     to->degree = from->degree;
     to->threshold = from->threshold;
     return PF_OK;
