@@ -69,52 +69,84 @@ static inline void store_half(uint8_t *words, wide a)
     memcpy(words, &b, sizeof b);
 }
 
-/* Word w of all lanes, or the last one: behind a block's end there is nothing to read, and where
- * the word is not needed its bits land above the value. */
-static inline const uint8_t *row_or_last(const uint8_t *block, size_t w, unsigned bits)
+/* Shifts of all lanes alike.  AVX2 and AVX-512 shift by a vector of counts faster than by a number
+ * (one micro-operation against two); SSE2 only knows the number. */
+#if defined(__AVX2__)
+typedef narrow narrow_count;
+typedef wide wide_count;
+#define SPREAD(type, count) ((type){0} + (count))
+#else
+typedef uint32_t narrow_count;
+typedef uint64_t wide_count;
+#define SPREAD(type, count) ((type)(count))
+#endif
+
+/* Where a row begins in a block, in bytes, and how far it is shifted there. */
+struct narrow_row {
+    narrow_count down, up;
+    size_t low, high;
+};
+struct wide_row {
+    wide_count down, up;
+    size_t low, high, top;
+};
+
+/* Byte of word w, or of the last one: behind a block's end there is nothing to read, and where the
+ * word is not needed its bits land above the value. */
+static inline size_t word_or_last(size_t w, unsigned bits)
 {
-    return block + (w < bits ? w : bits - 1) * ROW_BYTES;
+    return (w < bits ? w : bits - 1) * ROW_BYTES;
 }
 
 /* values += packed, or −=; inlined, so that the choice is made once. */
 static inline void unpack_narrow(uint32_t *values, const uint8_t *packed, size_t n_blocks,
                                  unsigned bits, bool subtract)
 {
+    struct narrow_row rows[PF_RING_ROWS];
+    for (size_t i = 0; i < PF_RING_ROWS; i++) {
+        const size_t word = i * bits / WORD_BITS;
+        const uint32_t shift = (uint32_t)(i * bits % WORD_BITS);
+        rows[i].down = SPREAD(narrow_count, shift);
+        rows[i].up = SPREAD(narrow_count, WORD_BITS - 1 - shift);
+        rows[i].low = word * ROW_BYTES;
+        rows[i].high = word_or_last(word + 1, bits);
+    }
     for (size_t b = 0; b < n_blocks; b++, packed += bits * ROW_BYTES)
-        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES) {
-            const size_t word = i * bits / WORD_BITS;
-            const unsigned down = (unsigned)(i * bits % WORD_BITS), up = WORD_BITS - 1 - down;
-            const uint8_t *low = packed + word * ROW_BYTES;
-            const uint8_t *high = row_or_last(packed, word + 1, bits);
+        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES)
             for (size_t l = 0; l < PF_RING_LANES; l += NARROW_LANES) {
-                narrow sum, a = load_narrow(low + 4 * l) >> down;
-                a |= (load_narrow(high + 4 * l) << 1) << up;
+                narrow sum, a = load_narrow(packed + rows[i].low + 4 * l) >> rows[i].down;
+                a |= (load_narrow(packed + rows[i].high + 4 * l) << 1) << rows[i].up;
                 memcpy(&sum, values + l, sizeof sum);
                 sum = subtract ? sum - a : sum + a;
                 memcpy(values + l, &sum, sizeof sum);
             }
-        }
 }
 
 /* A value of 33 to 64 bits covers two or three words. */
 static inline void unpack_wide(uint64_t *values, const uint8_t *packed, size_t n_blocks,
                                unsigned bits, bool subtract)
 {
+    struct wide_row rows[PF_RING_ROWS];
+    for (size_t i = 0; i < PF_RING_ROWS; i++) {
+        const size_t word = i * bits / WORD_BITS;
+        const uint64_t shift = i * bits % WORD_BITS;
+        rows[i].down = SPREAD(wide_count, shift);
+        rows[i].up = SPREAD(wide_count, 2 * WORD_BITS - 1 - shift);
+        rows[i].low = word * ROW_BYTES;
+        rows[i].high = (word + 1) * ROW_BYTES;
+        rows[i].top = word_or_last(word + 2, bits);
+    }
     for (size_t b = 0; b < n_blocks; b++, packed += bits * ROW_BYTES)
-        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES) {
-            const size_t word = i * bits / WORD_BITS;
-            const unsigned down = (unsigned)(i * bits % WORD_BITS), up = 2 * WORD_BITS - 1 - down;
-            const uint8_t *low = packed + word * ROW_BYTES;
-            const uint8_t *top = row_or_last(packed, word + 2, bits);
+        for (size_t i = 0; i < PF_RING_ROWS; i++, values += PF_RING_LANES)
             for (size_t l = 0; l < PF_RING_LANES; l += WIDE_LANES) {
-                wide sum, a = load_half(low + 4 * l);
-                a |= load_half(low + ROW_BYTES + 4 * l) << WORD_BITS;
-                a = a >> down | (load_half(top + 4 * l) << 1) << up;
+                wide sum, a = load_half(packed + rows[i].low + 4 * l);
+                a |= load_half(packed + rows[i].high + 4 * l) << WORD_BITS;
+                a >>= rows[i].down;
+                a |= (load_half(packed + rows[i].top + 4 * l) << 1) << rows[i].up;
                 memcpy(&sum, values + l, sizeof sum);
                 sum = subtract ? sum - a : sum + a;
                 memcpy(values + l, &sum, sizeof sum);
             }
-        }
 }
 
 static void add_narrow(uint32_t *values, const uint8_t *packed, size_t n_blocks, unsigned bits)
