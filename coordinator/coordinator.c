@@ -24,13 +24,21 @@ void pf_coordinator_config_default(struct pf_coordinator_config *config)
                   .momentum = 0.9,
                   .nesterov = true,
                   .weight_decay = 5e-4},
-        .aggregation = PF_AGGREGATION_PLAIN,
+        .aggregation = PF_AGGREGATION_SECURE,
         .max_failed_rounds = 3,
         .join_timeout_ms = 300000,
         .gather_ms = 10000,
         .round_timeout_ms = 600000,
         .liveness_ms = 30000,
+        .upload_budget_bytes = PF_DEFAULT_UPLOAD_BUDGET_BYTES,
+        .upload_idle_ms = PF_DEFAULT_UPLOAD_IDLE_MS,
+        .corrupt = -1,
+        .dropouts = PF_DEFAULT_DROPOUTS,
+        .adversary = PF_SEMI_MALICIOUS,
+        .key_timeout_ms = PF_DEFAULT_KEY_TIMEOUT_MS,
+        .unmask_timeout_ms = PF_DEFAULT_UNMASK_TIMEOUT_MS,
     };
+    pf_masking_order_default(&config->masking);
     pf_server_optimiser_default(PF_FEDAVG, &config->optimiser);
 }
 
@@ -71,8 +79,6 @@ static enum pf_status check_config(const struct pf_coordinator_config *config, s
     for (size_t s = 0; s < config->schedule.n_stages && s < PF_MAX_STAGES; s++)
         PF_TRY(pf_combine_options_validate(&config->schedule.stages[s].combine,
                                            &config->model->network, err));
-    PF_CLEANUP(pf_sum_destroyp) struct pf_sum *probe = NULL;
-    PF_TRY(pf_sum_create(config->aggregation, 1, &probe, err));
     return pf_run_folder_check(config->run_folder, err);
 }
 
@@ -80,9 +86,13 @@ static enum pf_status create_session(struct pf_coordinator_shell *self, struct p
 {
     const struct pf_coordinator_config *config = self->config;
     uint32_t n = (uint32_t)config->roster->n_members;
-    uint32_t min_cohort = config->min_cohort > 0 ? config->min_cohort : (2 * n + 2) / 3;
-    uint32_t quorum = config->quorum > 0 ? config->quorum : (2 * min_cohort + 2) / 3;
-    const struct pf_coordinator_session_config session = {
+    uint32_t least = config->aggregation == PF_AGGREGATION_SECURE ? PF_MIN_SECURE_COHORT : 1;
+    uint32_t min_cohort =
+        config->min_cohort > 0 ? config->min_cohort : PF_MIN(PF_MAX((2 * n + 2) / 3, least), n);
+    uint32_t quorum = config->quorum > 0
+                          ? config->quorum
+                          : PF_MIN(PF_MAX((2 * min_cohort + 2) / 3, least), min_cohort);
+    struct pf_coordinator_session_config session = {
         .run_id = self->run_id,
         .n_members = config->roster->n_members,
         .members = config->roster->members,
@@ -97,7 +107,18 @@ static enum pf_status create_session(struct pf_coordinator_shell *self, struct p
         .gather_ms = config->gather_ms,
         .round_timeout_ms = config->round_timeout_ms,
         .liveness_ms = config->liveness_ms,
+        .upload_budget_bytes = config->upload_budget_bytes,
+        .upload_idle_ms = config->upload_idle_ms,
+        .masking = config->masking,
+        .fixed_clip = config->fixed_clip,
+        .corrupt = config->corrupt,
+        .dropouts = config->dropouts,
+        .adversary = config->adversary,
+        .graph = config->graph,
+        .key_timeout_ms = config->key_timeout_ms,
+        .unmask_timeout_ms = config->unmask_timeout_ms,
     };
+    memcpy(session.roster_hash, config->roster->hash, sizeof session.roster_hash);
     return pf_coordinator_session_create(&session, pf_clock_monotonic_ms(), &self->session, err);
 }
 

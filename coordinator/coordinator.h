@@ -16,6 +16,7 @@
 #include "common/base/progress.h"
 #include "common/combine/schedule.h"
 #include "common/data/dataset.h"
+#include "common/secagg/parameters.h"
 #include "common/wire/identity.h"
 #include "common/wire/roster.h"
 #include "coordinator/server_optimiser.h"
@@ -33,10 +34,19 @@ struct pf_coordinator_config {
     struct pf_training_order order; /* schedule_begin and _end are filled in per round */
     struct pf_server_optimiser_options optimiser;
     enum pf_aggregation aggregation;
-    uint32_t min_cohort;        /* 0: two thirds of the roster */
-    uint32_t quorum;            /* 0: two thirds of min_cohort */
+    uint32_t min_cohort;        /* 0: two thirds of the roster; at least 3 when secure */
+    uint32_t quorum;            /* 0: two thirds of min_cohort; at least 3 when secure */
     uint32_t max_failed_rounds; /* in a row */
     uint32_t join_timeout_ms, gather_ms, round_timeout_ms, liveness_ms;
+    size_t upload_budget_bytes; /* of updates in reassembly */
+    uint32_t upload_idle_ms;    /* an upload that stands still for so long makes room */
+    /* Secure aggregation; see pf_coordinator_session_config. */
+    struct pf_masking_order masking;
+    bool fixed_clip;
+    double corrupt, dropouts; /* γ, below 0: by the cohort's size; δ */
+    enum pf_adversary adversary;
+    enum pf_graph_kind graph; /* 0: by the cohort's size */
+    uint32_t key_timeout_ms, unmask_timeout_ms;
     size_t n_threads; /* of the worker; 0: one per core */
     uint64_t seed;    /* for the record: nothing here is random */
     /* Called once members can connect; may be NULL. */
@@ -44,8 +54,9 @@ struct pf_coordinator_config {
     void *listening_context;
 };
 
-/* FedAvg, plain aggregation, one local epoch a round, a cosine from 0.08 over each stage,
- * three failed rounds, five minutes to join, ten minutes a round, thirty seconds of silence. */
+/* FedAvg, secure aggregation of 16-bit values against a semi-malicious coordinator, one local epoch
+ * a round, a cosine from 0.08 over each stage, three failed rounds, five minutes to join, ten
+ * minutes a round, thirty seconds of silence, for keys and for unmasking. */
 void pf_coordinator_config_default(struct pf_coordinator_config *config);
 
 struct pf_coordinator_stage {

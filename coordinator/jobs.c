@@ -12,8 +12,10 @@
 #define MAX_JOBS 2u /* waiting or running: BASELINE and one that the session asked for */
 
 struct job {
-    struct pf_job_result *result; /* says what to do; made with the job, so that it can be had */
-    struct pf_sum *sum;           /* APPLY; owned */
+    struct pf_job_result *result;   /* says what to do; made with the job, so that it can be had */
+    struct pf_sum *sum;             /* APPLY, plain; owned */
+    struct pf_unmasking *unmasking; /* APPLY, secure; owned */
+    struct pf_codec_config codec;   /* … */
 };
 
 struct pf_jobs {
@@ -39,6 +41,13 @@ struct pf_jobs {
     size_t n_results;
 };
 
+/* What goes in; the result is somebody else's by then. */
+static void job_finish(struct job *job)
+{
+    pf_sum_destroy(job->sum);
+    pf_unmasking_destroy(job->unmasking);
+}
+
 void pf_job_result_destroy(struct pf_job_result *self)
 {
     if (self == NULL) return;
@@ -48,8 +57,9 @@ void pf_job_result_destroy(struct pf_job_result *self)
     pf_free(self);
 }
 
-enum pf_status pf_served_model_describe(const struct pf_buffer *bytes, size_t n_parameters,
-                                        struct pf_served_model *model, struct pf_error *err)
+enum pf_status pf_served_model_describe(const struct pf_buffer *bytes, size_t n_trained,
+                                        size_t n_parameters, struct pf_served_model *model,
+                                        struct pf_error *err)
 {
     size_t n = (bytes->length + PF_CHUNK_BYTES - 1) / PF_CHUNK_BYTES;
     if (n == 0 || n > PF_MAX_CHUNKS)
@@ -68,6 +78,7 @@ enum pf_status pf_served_model_describe(const struct pf_buffer *bytes, size_t n_
         .n_chunks = (uint32_t)n,
         .chunk_hashes = hashes,
         .n_parameters = n_parameters,
+        .n_trained = n_trained,
     };
     return PF_OK;
 }
@@ -114,8 +125,8 @@ static enum pf_status describe_model(struct pf_jobs *self, struct pf_job_result 
     PF_TRY(evaluate(self, self->model, &result->accuracy_percent, &result->loss, err));
     PF_TRY(pf_model_encode(self->model, &result->bytes, err));
     PF_TRY(pf_server_optimiser_save(self->optimiser, &result->optimiser, err));
-    return pf_served_model_describe(&result->bytes, self->model->n_parameters, &result->served,
-                                    err);
+    return pf_served_model_describe(&result->bytes, self->model->n_trained,
+                                    self->model->n_parameters, &result->served, err);
 }
 
 static enum pf_status run_combine(struct pf_jobs *self, struct pf_job_result *result,
@@ -136,14 +147,44 @@ static enum pf_status run_combine(struct pf_jobs *self, struct pf_job_result *re
     return describe_model(self, result, err);
 }
 
-static enum pf_status run_apply(struct pf_jobs *self, const struct pf_sum *sum,
-                                struct pf_job_result *result, struct pf_error *err)
+/* Shares → masks off → integers → mean.  What peers can cause here is PF_REFUSED. */
+static enum pf_status take_masks_off(struct pf_jobs *self, const struct job *job, float *mean,
+                                     struct pf_error *err)
 {
-    PF_CLEANUP(pf_freep) float *mean = PF_ALLOC(self->model->n_parameters, float);
+    struct pf_job_result *result = job->result;
+    PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = NULL;
+    PF_TRY(pf_codec_create(&job->codec, &codec, err));
+    PF_TRY(pf_unmasking_run(job->unmasking, self->pool, err));
+    struct pf_error bad;
+    enum pf_status status = pf_codec_decode(codec, job->unmasking->sum, job->unmasking->n_survivors,
+                                            mean, result->figures, &bad);
+    if (status == PF_CORRUPT) return pf_fail(err, PF_REFUSED, "%s", bad.text);
+    if (status != PF_OK) return pf_fail(err, status, "%s", bad.text);
+    result->figures_known = true;
+    result->n_included = job->unmasking->n_survivors;
+    return PF_OK;
+}
+
+static enum pf_status run_apply(struct pf_jobs *self, const struct job *job, struct pf_error *err)
+{
+    size_t n = self->model->n_parameters;
+    if (job->unmasking != NULL && (job->codec.length[0] != self->model->n_trained ||
+                                   job->codec.length[1] != n - self->model->n_trained))
+        return pf_fail(err, PF_INVALID,
+                       "a sum of %zu and %zu coordinates for a model of %zu and "
+                       "%zu parameters",
+                       job->codec.length[0], job->codec.length[1], self->model->n_trained,
+                       n - self->model->n_trained);
+    PF_CLEANUP(pf_freep) float *mean = PF_ALLOC(n, float);
     if (mean == NULL) return pf_no_memory(err, "the mean update");
-    PF_TRY(pf_sum_mean(sum, mean, err));
+    if (job->unmasking != NULL) {
+        PF_TRY(take_masks_off(self, job, mean, err));
+    } else {
+        PF_TRY(pf_sum_mean(job->sum, mean, err));
+        job->result->n_included = (uint32_t)pf_sum_count(job->sum);
+    }
     PF_TRY(pf_server_optimiser_apply(self->optimiser, self->model, mean, err));
-    return describe_model(self, result, err);
+    return describe_model(self, job->result, err);
 }
 
 static void run_job(struct pf_jobs *self, const struct job *job)
@@ -153,7 +194,7 @@ static void run_job(struct pf_jobs *self, const struct job *job)
     switch (result->kind) {
     case PF_JOB_BASELINE: result->status = run_baseline(self, result, &result->error); break;
     case PF_JOB_COMBINE: result->status = run_combine(self, result, &result->error); break;
-    case PF_JOB_APPLY: result->status = run_apply(self, job->sum, result, &result->error); break;
+    case PF_JOB_APPLY: result->status = run_apply(self, job, &result->error); break;
     }
     result->seconds = pf_clock_seconds() - start;
 }
@@ -180,7 +221,7 @@ static void *work(void *context)
     struct job job;
     while (next_job(self, &job)) {
         run_job(self, &job);
-        pf_sum_destroy(job.sum);
+        job_finish(&job);
         pthread_mutex_lock(&self->mutex);
         assert(self->n_results < MAX_JOBS);
         self->results[self->n_results++] = job.result;
@@ -225,7 +266,7 @@ void pf_jobs_destroy(struct pf_jobs *self)
     if (self->started) pthread_join(self->thread, NULL);
     for (size_t i = 0; i < self->n_queued; i++) {
         pf_job_result_destroy(self->queue[i].result);
-        pf_sum_destroy(self->queue[i].sum);
+        job_finish(&self->queue[i]);
     }
     for (size_t i = 0; i < self->n_results; i++) pf_job_result_destroy(self->results[i]);
     pthread_cond_destroy(&self->asked);
@@ -236,9 +277,9 @@ void pf_jobs_destroy(struct pf_jobs *self)
     pf_free(self);
 }
 
-/* Takes *sum on success. */
+/* Takes what the job owns on success. */
 static enum pf_status ask(struct pf_jobs *self, enum pf_job_kind kind, uint32_t number,
-                          struct pf_sum **sum, struct pf_error *err)
+                          const struct job *inputs, struct pf_error *err)
 {
     struct pf_job_result *result = PF_ALLOC(1, struct pf_job_result);
     if (result == NULL) return pf_no_memory(err, "a job");
@@ -246,28 +287,42 @@ static enum pf_status ask(struct pf_jobs *self, enum pf_job_kind kind, uint32_t 
     result->number = number;
     pthread_mutex_lock(&self->mutex);
     assert(self->n_queued < MAX_JOBS);
-    self->queue[self->n_queued++] = (struct job){result, sum != NULL ? *sum : NULL};
+    struct job *job = &self->queue[self->n_queued++];
+    *job = *inputs;
+    job->result = result;
     pthread_cond_signal(&self->asked);
     pthread_mutex_unlock(&self->mutex);
-    if (sum != NULL) *sum = NULL;
     return PF_OK;
 }
 
 enum pf_status pf_jobs_baseline(struct pf_jobs *self, struct pf_error *err)
 {
-    return ask(self, PF_JOB_BASELINE, 0, NULL, err);
+    return ask(self, PF_JOB_BASELINE, 0, &(const struct job){0}, err);
 }
 
 enum pf_status pf_jobs_combine(struct pf_jobs *self, uint32_t stage, struct pf_error *err)
 {
     assert(stage < self->schedule->n_stages);
-    return ask(self, PF_JOB_COMBINE, stage, NULL, err);
+    return ask(self, PF_JOB_COMBINE, stage, &(const struct job){0}, err);
 }
 
 enum pf_status pf_jobs_apply(struct pf_jobs *self, uint32_t round, struct pf_sum **sum,
                              struct pf_error *err)
 {
-    return ask(self, PF_JOB_APPLY, round, sum, err);
+    const struct job inputs = {.sum = *sum};
+    PF_TRY(ask(self, PF_JOB_APPLY, round, &inputs, err));
+    *sum = NULL;
+    return PF_OK;
+}
+
+enum pf_status pf_jobs_apply_secure(struct pf_jobs *self, uint32_t round,
+                                    struct pf_unmasking **unmasking,
+                                    const struct pf_codec_config *codec, struct pf_error *err)
+{
+    const struct job inputs = {.unmasking = *unmasking, .codec = *codec};
+    PF_TRY(ask(self, PF_JOB_APPLY, round, &inputs, err));
+    *unmasking = NULL;
+    return PF_OK;
 }
 
 struct pf_job_result *pf_jobs_take(struct pf_jobs *self)

@@ -7,7 +7,8 @@
  *   BASELINE  accuracy of the model as given; and of that model combined at once with the options
  *             of the last stage, the figure that retraining in stages has to beat
  *   COMBINE   current model → combined model, evaluated, encoded; a fresh optimiser
- *   APPLY     mean of a sum → one optimiser step on the current model, evaluated, encoded */
+ *   APPLY     mean of a sum → one optimiser step on the current model, evaluated, encoded; the sum
+ *             of a secure round has its masks taken off and is decoded first */
 #ifndef PF_COORDINATOR_JOBS_H
 #define PF_COORDINATOR_JOBS_H
 
@@ -16,6 +17,8 @@
 #include "common/data/dataset.h"
 #include "common/nn/train.h"
 #include "common/secagg/aggregate.h"
+#include "common/secagg/codec.h"
+#include "common/secagg/unmask.h"
 #include "coordinator/server_optimiser.h"
 #include "coordinator/session.h"
 
@@ -34,6 +37,9 @@ struct pf_job_result {
     struct pf_buffer optimiser;    /* … state, for a checkpoint */
     size_t nonzeros;
     struct pf_combine_report report; /* COMBINE */
+    bool figures_known;              /* APPLY of a secure round */
+    uint64_t figures[PF_FIGURE_N];   /* … sums over n_included participants */
+    uint32_t n_included;             /* APPLY */
 };
 
 void pf_job_result_destroy(struct pf_job_result *self);
@@ -65,12 +71,19 @@ PF_NODISCARD enum pf_status pf_jobs_combine(struct pf_jobs *self, uint32_t stage
 PF_NODISCARD enum pf_status pf_jobs_apply(struct pf_jobs *self, uint32_t round, struct pf_sum **sum,
                                           struct pf_error *err);
 
+/* Takes *unmasking and nulls it.  The result is PF_REFUSED when the masks do not come off: the
+ * model is then as it was. */
+PF_NODISCARD enum pf_status pf_jobs_apply_secure(struct pf_jobs *self, uint32_t round,
+                                                 struct pf_unmasking **unmasking,
+                                                 const struct pf_codec_config *codec,
+                                                 struct pf_error *err);
+
 /* The oldest result, now the caller's, or NULL. */
 struct pf_job_result *pf_jobs_take(struct pf_jobs *self);
 
 /* The model file's bytes cut into chunks: hash, count, chunk hashes. */
 PF_NODISCARD enum pf_status pf_served_model_describe(const struct pf_buffer *bytes,
-                                                     size_t n_parameters,
+                                                     size_t n_trained, size_t n_parameters,
                                                      struct pf_served_model *model,
                                                      struct pf_error *err);
 

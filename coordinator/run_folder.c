@@ -51,6 +51,19 @@ static enum pf_status put_hex(struct pf_store *store, const char *key, const uin
     return pf_store_put(store, key, text, err);
 }
 
+static enum pf_status describe_secure(struct pf_store *store,
+                                      const struct pf_coordinator_config *config,
+                                      struct pf_error *err)
+{
+    if (config->aggregation != PF_AGGREGATION_SECURE) return PF_OK;
+    PF_TRY(put_number(store, "value_bits", config->masking.value_bits, err));
+    PF_TRY(put_number(store, "weight_cap", config->masking.weight_cap, err));
+    PF_TRY(pf_store_put(store, "rotate", config->masking.rotate ? "yes" : "no", err));
+    PF_TRY(pf_store_put(store, "clip", config->fixed_clip ? "fixed" : "adaptive", err));
+    PF_TRY(put_number(store, "corrupt", config->corrupt, err)); /* below 0: by the cohort's size */
+    return put_number(store, "dropouts", config->dropouts, err);
+}
+
 static enum pf_status describe_run(struct pf_store *store,
                                    const struct pf_coordinator_config *config,
                                    const struct pf_run_id *run_id, struct pf_error *err)
@@ -75,6 +88,7 @@ static enum pf_status describe_run(struct pf_store *store,
     PF_TRY(put_number(store, "quorum", config->quorum, err));
     PF_TRY(put_number(store, "local_epochs", config->order.epochs, err));
     PF_TRY(put_number(store, "learning_rate", config->order.learning_rate, err));
+    PF_TRY(describe_secure(store, config, err));
     return put_number(store, "started_ms", (double)pf_clock_wall_ms(), err);
 }
 
@@ -115,6 +129,13 @@ enum pf_status pf_run_store_round(struct pf_store *store, const struct pf_round_
         .loss = record->loss,
         .upload_bytes = upload_bytes,
         .download_bytes = download_bytes,
+        .clip_trained = record->clip[0],
+        .clip_statistics = record->clip[1],
+        .figures_known = record->figures_known,
+        .examples = record->figures[PF_FIGURE_EXAMPLES],
+        .evaluated = record->figures[PF_FIGURE_EVALUATED],
+        .correct = record->figures[PF_FIGURE_CORRECT],
+        .clipped = record->figures[PF_FIGURE_CLIPPED],
     };
     return pf_store_round(store, &row, err);
 }

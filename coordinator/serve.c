@@ -88,6 +88,15 @@ static enum pf_status store_action(struct pf_coordinator_shell *self,
     return pf_run_store_round(self->store, &action->record, up, down, err);
 }
 
+static enum pf_status start_apply(struct pf_coordinator_shell *self,
+                                  struct pf_coordinator_action *action, struct pf_error *err)
+{
+    if (action->unmasking == NULL)
+        return pf_jobs_apply(self->jobs, action->number, &action->sum, err);
+    return pf_jobs_apply_secure(self->jobs, action->number, &action->unmasking, &action->codec,
+                                err);
+}
+
 static enum pf_status do_action(struct pf_coordinator_shell *self,
                                 struct pf_coordinator_action *action, struct pf_error *err)
 {
@@ -95,7 +104,7 @@ static enum pf_status do_action(struct pf_coordinator_shell *self,
     case PF_ACTION_SEND: return send_message(self, action, err);
     case PF_ACTION_SEND_CHUNK: return send_chunk(self, action, err);
     case PF_ACTION_COMBINE: return pf_jobs_combine(self->jobs, action->number, err);
-    case PF_ACTION_APPLY: return pf_jobs_apply(self->jobs, action->number, &action->sum, err);
+    case PF_ACTION_APPLY: return start_apply(self, action, err);
     case PF_ACTION_STORE_ROUND:
     case PF_ACTION_EVENT: return PF_OK;
     case PF_ACTION_FINISH:
@@ -245,6 +254,7 @@ static enum pf_status finish_job(struct pf_coordinator_shell *self, struct pf_jo
         PF_TRY(note_stage(self, job, err));
     else
         note_apply(self, job);
+    if (job->figures_known) pf_coordinator_session_note_figures(self->session, job->figures);
     struct pf_hash hash = job->served.hash;
     PF_TRY(pf_coordinator_session_job_done(self->session, now, &job->served, job->accuracy_percent,
                                            job->loss, err));

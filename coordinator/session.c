@@ -1,6 +1,7 @@
-/* Setup, the table of transitions and the list of actions.  The course of a run is in
- * session_run.c, a round in session_round.c, the messages of members in session_update.c, words for
- * people in session_text.c. */
+/* Setup, the table of transitions and the list of actions.  What a configuration must be like is in
+ * session_check.c, the course of a run in session_run.c, a round in session_round.c, the steps of a
+ * secure one in session_secure.c, the messages of members in session_update.c, session_step.c and
+ * session_upload.c, words for people in session_text.c. */
 #include "coordinator/session.h"
 
 #include <assert.h>
@@ -11,7 +12,6 @@
 
 #include "common/base/memory.h"
 #include "coordinator/session_state.h"
-#include "proto/message_check.h"
 
 /* Why each transition may happen; what is not here may not. */
 static const char *const transitions[PF_COORDINATOR_N_PHASES][PF_COORDINATOR_N_PHASES] = {
@@ -19,6 +19,7 @@ static const char *const transitions[PF_COORDINATOR_N_PHASES][PF_COORDINATOR_N_P
         {
             [PF_COORDINATOR_COMBINING] = "enough members; a stage begins",
             [PF_COORDINATOR_COLLECTING] = "enough members; a round begins",
+            [PF_COORDINATOR_ADVERTISING] = "enough members; a secure round begins",
             [PF_COORDINATOR_DONE] = "no stage is left",
             [PF_COORDINATOR_FAILED] = "too few members in time, or asked to stop",
         },
@@ -27,9 +28,41 @@ static const char *const transitions[PF_COORDINATOR_N_PHASES][PF_COORDINATOR_N_P
             [PF_COORDINATOR_WAITING] = "the combined model is there",
             [PF_COORDINATOR_FAILED] = "combining failed, or asked to stop",
         },
+    [PF_COORDINATOR_ADVERTISING] =
+        {
+            [PF_COORDINATOR_REVEALING] = "keys are in; the graph needs randomness",
+            [PF_COORDINATOR_SHARING] = "keys are in",
+            [PF_COORDINATOR_WAITING] = "round abandoned",
+            [PF_COORDINATOR_FAILED] = "too many rounds abandoned, or asked to stop",
+        },
+    [PF_COORDINATOR_REVEALING] =
+        {
+            [PF_COORDINATOR_SHARING] = "the graph is drawn",
+            [PF_COORDINATOR_WAITING] = "round abandoned",
+            [PF_COORDINATOR_FAILED] = "too many rounds abandoned, or asked to stop",
+        },
+    [PF_COORDINATOR_SHARING] =
+        {
+            [PF_COORDINATOR_COLLECTING] = "shares are in",
+            [PF_COORDINATOR_WAITING] = "round abandoned",
+            [PF_COORDINATOR_FAILED] = "too many rounds abandoned, or asked to stop",
+        },
     [PF_COORDINATOR_COLLECTING] =
         {
             [PF_COORDINATOR_APPLYING] = "enough updates",
+            [PF_COORDINATOR_CONSENTING] = "enough masked updates",
+            [PF_COORDINATOR_WAITING] = "round abandoned",
+            [PF_COORDINATOR_FAILED] = "too many rounds abandoned, or asked to stop",
+        },
+    [PF_COORDINATOR_CONSENTING] =
+        {
+            [PF_COORDINATOR_UNMASKING] = "the survivors agree who they are",
+            [PF_COORDINATOR_WAITING] = "round abandoned",
+            [PF_COORDINATOR_FAILED] = "too many rounds abandoned, or asked to stop",
+        },
+    [PF_COORDINATOR_UNMASKING] =
+        {
+            [PF_COORDINATOR_APPLYING] = "enough shares",
             [PF_COORDINATOR_WAITING] = "round abandoned",
             [PF_COORDINATOR_FAILED] = "too many rounds abandoned, or asked to stop",
         },
@@ -43,11 +76,11 @@ static const char *const transitions[PF_COORDINATOR_N_PHASES][PF_COORDINATOR_N_P
 const char *pf_coordinator_phase_name(enum pf_coordinator_phase phase)
 {
     static const char *const names[] = {
-        [PF_COORDINATOR_WAITING] = "waiting",
-        [PF_COORDINATOR_COMBINING] = "combining",
-        [PF_COORDINATOR_COLLECTING] = "collecting",
-        [PF_COORDINATOR_APPLYING] = "applying",
-        [PF_COORDINATOR_DONE] = "done",
+        [PF_COORDINATOR_WAITING] = "waiting",         [PF_COORDINATOR_COMBINING] = "combining",
+        [PF_COORDINATOR_ADVERTISING] = "advertising", [PF_COORDINATOR_REVEALING] = "revealing",
+        [PF_COORDINATOR_SHARING] = "sharing",         [PF_COORDINATOR_COLLECTING] = "collecting",
+        [PF_COORDINATOR_CONSENTING] = "consenting",   [PF_COORDINATOR_UNMASKING] = "unmasking",
+        [PF_COORDINATOR_APPLYING] = "applying",       [PF_COORDINATOR_DONE] = "done",
         [PF_COORDINATOR_FAILED] = "failed",
     };
     return (size_t)phase < PF_ARRAY_LENGTH(names) ? names[phase] : "unknown";
@@ -72,83 +105,19 @@ bool pf_cs_ended(const struct pf_coordinator_session *self)
     return self->phase == PF_COORDINATOR_DONE || self->phase == PF_COORDINATOR_FAILED;
 }
 
-static enum pf_status check_times(const struct pf_coordinator_session_config *config,
-                                  struct pf_error *err)
-{
-    const struct {
-        const char *what;
-        uint32_t ms, least;
-    } times[] = {
-        {"join timeout", config->join_timeout_ms, 1},
-        {"round timeout", config->round_timeout_ms, 1},
-        {"liveness limit", config->liveness_ms, 400}, /* four ALIVE intervals of 100 ms */
-        {"gathering time", config->gather_ms, 0},
-    };
-    for (size_t i = 0; i < PF_ARRAY_LENGTH(times); i++)
-        if (times[i].ms < times[i].least || times[i].ms > PF_MAX_WAIT_MS)
-            return pf_fail(err, PF_INVALID, "%s of %u ms is outside %u … %u", times[i].what,
-                           times[i].ms, times[i].least, PF_MAX_WAIT_MS);
-    return PF_OK;
-}
-
-/* An order that no offer may carry would fail at the first round. */
-static enum pf_status check_order(const struct pf_coordinator_session_config *config,
-                                  struct pf_error *err)
-{
-    struct pf_hash hash = {0};
-    struct pf_message probe = {
-        .kind = PF_MESSAGE_ROUND_OFFER,
-        .run_id = config->run_id,
-        .offer = {.round = 1,
-                  .n_rounds = 1,
-                  .stage = 1,
-                  .n_stages = 1,
-                  .cohort = 1,
-                  .deadline_ms = 1,
-                  .model_bytes = 1,
-                  .n_chunks = 1,
-                  .chunk_hashes = &hash,
-                  .order = config->order},
-    };
-    return pf_message_check(&probe, PF_INVALID, err);
-}
-
-static enum pf_status check_config(const struct pf_coordinator_session_config *config,
-                                   struct pf_error *err)
-{
-    if (config->n_members == 0 || config->n_members > PF_MAX_COHORT)
-        return pf_fail(err, PF_INVALID, "%zu members is outside 1…%u", config->n_members,
-                       PF_MAX_COHORT);
-    if (config->min_cohort == 0 || config->min_cohort > config->n_members)
-        return pf_fail(err, PF_INVALID,
-                       "a cohort of at least %u is not possible with %zu members on the roster",
-                       config->min_cohort, config->n_members);
-    if (config->quorum == 0 || config->quorum > config->min_cohort)
-        return pf_fail(err, PF_INVALID, "a quorum of %u is outside 1…%u, the smallest cohort",
-                       config->quorum, config->min_cohort);
-    if (config->max_failed_rounds > PF_MAX_ABANDONED_ROUNDS)
-        return pf_fail(err, PF_INVALID, "%u failed rounds in a row is above the limit of %u",
-                       config->max_failed_rounds, PF_MAX_ABANDONED_ROUNDS);
-    uint32_t rounds = pf_schedule_rounds(&config->schedule);
-    if (config->schedule.n_stages == 0 || config->schedule.n_stages > PF_MAX_STAGES ||
-        rounds == 0 || rounds > PF_MAX_ROUNDS)
-        return pf_fail(err, PF_INVALID, "a schedule of %zu stages and %u rounds cannot be run",
-                       config->schedule.n_stages, rounds);
-    PF_TRY(check_times(config, err));
-    return check_order(config, err);
-}
-
 enum pf_status pf_coordinator_session_create(const struct pf_coordinator_session_config *config,
                                              int64_t now_ms,
                                              struct pf_coordinator_session **session,
                                              struct pf_error *err)
 {
-    PF_TRY(check_config(config, err));
+    struct pf_coordinator_session_config filled = *config;
+    pf_cs_fill_config(&filled);
+    PF_TRY(pf_cs_check_config(&filled, err));
     PF_CLEANUP(pf_coordinator_session_destroyp)
     struct pf_coordinator_session *self = PF_ALLOC(1, struct pf_coordinator_session);
     if (self == NULL) return pf_no_memory(err, "the session");
-    self->config = *config;
-    self->config.members = NULL;
+    self->config = filled;
+    memcpy(self->clip, filled.masking.clip, sizeof self->clip);
     self->members = PF_ALLOC(config->n_members, struct pf_member);
     if (self->members == NULL) return pf_no_memory(err, "the members of the session");
     for (size_t i = 0; i < config->n_members; i++)
@@ -162,15 +131,6 @@ enum pf_status pf_coordinator_session_create(const struct pf_coordinator_session
     return PF_OK;
 }
 
-void pf_cs_forget_update(struct pf_member *member)
-{
-    pf_free(member->received);
-    pf_free(member->update);
-    member->received = NULL;
-    member->update = NULL;
-    member->n_received = 0;
-}
-
 void pf_served_model_finish(struct pf_served_model *self)
 {
     pf_free(self->chunk_hashes);
@@ -182,6 +142,7 @@ void pf_coordinator_action_finish(struct pf_coordinator_action *self)
     if (self->kind == PF_ACTION_SEND) pf_message_finish(&self->message);
     pf_free(self->members);
     pf_sum_destroy(self->sum);
+    pf_unmasking_destroy(self->unmasking);
     *self = (struct pf_coordinator_action){0};
 }
 
@@ -195,6 +156,7 @@ void pf_coordinator_session_destroy(struct pf_coordinator_session *self)
         pf_cs_forget_update(&self->members[i]);
     pf_free(self->members);
     pf_sum_destroy(self->sum);
+    pf_secagg_server_destroy(self->secagg);
     pf_served_model_finish(&self->model);
     pf_free(self);
 }
@@ -264,7 +226,7 @@ enum pf_status pf_cs_broadcast(struct pf_coordinator_session *self, pf_cs_pick *
     size_t *members = PF_ALLOC(self->config.n_members, size_t);
     size_t n = 0;
     for (size_t i = 0; members != NULL && i < self->config.n_members; i++)
-        if (wanted(&self->members[i])) members[n++] = i;
+        if (wanted(self, i)) members[n++] = i;
     if (n > 0) return push_send(self, &members, n, message, err);
     pf_message_finish(message);
     bool memory = members != NULL;

@@ -12,14 +12,20 @@ static const struct pf_stage *current_stage(const struct pf_coordinator_session 
     return &self->config.schedule.stages[self->stage];
 }
 
-static bool in_cohort(const struct pf_member *member)
+static bool in_cohort(const struct pf_coordinator_session *self, size_t member)
 {
-    return member->part != PF_PART_NONE;
+    return self->members[member].part != PF_PART_NONE;
 }
 
-static bool dropped(const struct pf_member *member)
+bool pf_cs_dropped(const struct pf_coordinator_session *self, size_t member)
 {
-    return member->part == PF_PART_DROPPED;
+    return self->members[member].part == PF_PART_DROPPED;
+}
+
+bool pf_cs_pending(const struct pf_coordinator_session *self, size_t member)
+{
+    enum pf_part part = self->members[member].part;
+    return part == PF_PART_ASKED || part == PF_PART_ACTIVE;
 }
 
 /* The order of the round: the stage's slice of the schedule, cut by its rounds. */
@@ -55,6 +61,9 @@ enum pf_status pf_cs_offer(const struct pf_coordinator_session *self, int64_t no
                   .chunk_hashes = hashes},
     };
     fill_order(self, &message->offer.order);
+    if (!pf_cs_secure(self)) return PF_OK;
+    message->offer.masking = self->config.masking;
+    memcpy(message->offer.masking.clip, self->clip, sizeof self->clip);
     return PF_OK;
 }
 
@@ -64,25 +73,25 @@ static void ask_members(struct pf_coordinator_session *self)
     for (size_t i = 0; i < self->config.n_members; i++) {
         struct pf_member *member = &self->members[i];
         pf_cs_forget_update(member);
-        member->part = member->present ? PF_PART_ASKED : PF_PART_NONE;
+        member->part = member->present && !member->left ? PF_PART_ASKED : PF_PART_NONE;
         member->dropped_because = NULL;
+        member->gone = false;
         member->chunks_sent = 0;
     }
 }
 
-enum pf_status pf_cs_start_round(struct pf_coordinator_session *self, int64_t now_ms,
-                                 struct pf_error *err)
+static enum pf_status start_collecting(struct pf_coordinator_session *self, struct pf_error *err)
 {
-    if (self->round == PF_MAX_ROUNDS)
-        return pf_cs_finish(self, false, "round numbers are used up: too many abandoned rounds",
-                            err);
     struct pf_sum *sum = NULL;
     PF_TRY(pf_sum_create(self->config.aggregation, self->model.n_parameters, &sum, err));
     pf_sum_destroy(self->sum);
     self->sum = sum;
-    self->round++;
-    self->round_deadline_ms = now_ms + self->config.round_timeout_ms;
-    ask_members(self);
+    pf_cs_set_phase(self, PF_COORDINATOR_COLLECTING);
+    return PF_OK;
+}
+
+static void init_record(struct pf_coordinator_session *self, int64_t now_ms)
+{
     self->record = (struct pf_round_record){
         .round = self->round,
         .stage = (uint32_t)self->stage + 1,
@@ -91,9 +100,29 @@ enum pf_status pf_cs_start_round(struct pf_coordinator_session *self, int64_t no
         .accuracy_percent = (double)NAN,
         .loss = (double)NAN,
     };
-    pf_cs_set_phase(self, PF_COORDINATOR_COLLECTING);
+    for (size_t s = 0; s < PF_CODEC_SEGMENTS; s++)
+        self->record.clip[s] = pf_cs_secure(self) ? self->clip[s] : (double)NAN;
+}
+
+enum pf_status pf_cs_start_round(struct pf_coordinator_session *self, int64_t now_ms,
+                                 struct pf_error *err)
+{
+    if (self->round == PF_MAX_ROUNDS)
+        return pf_cs_finish(self, false, "round numbers are used up: too many abandoned rounds",
+                            err);
+    self->round++;
+    self->round_deadline_ms = now_ms + self->config.round_timeout_ms;
+    ask_members(self);
+    init_record(self, now_ms);
     struct pf_message message;
     PF_TRY(pf_cs_offer(self, now_ms, &message, err));
+    enum pf_status status = pf_cs_secure(self)
+                                ? pf_cs_secure_begin(self, &message.offer, now_ms, err)
+                                : start_collecting(self, err);
+    if (status != PF_OK) {
+        pf_message_finish(&message);
+        return status;
+    }
     PF_TRY(pf_cs_broadcast(self, in_cohort, &message, err));
     return pf_cs_event(self, PF_LOG_INFO, err, "round %u begins: stage %zu of %zu, %u members",
                        self->round, self->stage + 1, self->config.schedule.n_stages,
@@ -104,13 +133,16 @@ enum pf_status pf_cs_drop(struct pf_coordinator_session *self, size_t index, con
                           const char *detail, struct pf_error *err)
 {
     struct pf_member *member = &self->members[index];
-    assert(self->phase == PF_COORDINATOR_COLLECTING && pf_cs_pending(member));
+    assert(pf_cs_in_round(self) && pf_cs_pending(self, index));
     pf_cs_forget_update(member);
     member->part = PF_PART_DROPPED;
     member->dropped_because = because;
     bool more = detail != NULL && detail[0] != '\0';
-    return pf_cs_event(self, PF_LOG_WARNING, err, "round %u: %s dropped: %s%s%s", self->round,
-                       member->name, because, more ? ": " : "", more ? detail : "");
+    bool secure = pf_cs_secure(self);
+    return pf_cs_event(self, PF_LOG_WARNING, err, "round %u: %s dropped%s%s: %s%s%s", self->round,
+                       member->name, secure ? " while " : "",
+                       secure ? pf_coordinator_phase_name(self->phase) : "", because,
+                       more ? ": " : "", more ? detail : "");
 }
 
 /* Fills in the rest of the record, stores it and tells the cohort. */
@@ -125,7 +157,7 @@ static enum pf_status close_round(struct pf_coordinator_session *self, bool comp
     if (completed && record->dropped > 0) {
         char names[sizeof record->text - 16];
         snprintf(record->text, sizeof record->text, "without %s",
-                 pf_cs_names(self, dropped, names, sizeof names));
+                 pf_cs_names(self, pf_cs_dropped, names, sizeof names));
     }
     struct pf_coordinator_action *action = pf_cs_push(self, PF_ACTION_STORE_ROUND);
     if (action == NULL) return pf_no_memory(err, "the record of a round");
@@ -149,6 +181,9 @@ enum pf_status pf_cs_abandon_round(struct pf_coordinator_session *self, int64_t 
     for (size_t i = 0; i < self->config.n_members; i++) pf_cs_forget_update(&self->members[i]);
     pf_sum_destroy(self->sum);
     self->sum = NULL;
+    pf_secagg_server_destroy(self->secagg);
+    self->secagg = NULL;
+    self->record.figures_known = false;
     self->abandoned++;
     self->failed_in_row++;
     snprintf(self->record.text, sizeof self->record.text, "%s", why);
@@ -175,27 +210,28 @@ static enum pf_status start_apply(struct pf_coordinator_session *self, struct pf
     return PF_OK;
 }
 
-static enum pf_status drop_the_late(struct pf_coordinator_session *self, struct pf_error *err)
+enum pf_status pf_cs_drop_late(struct pf_coordinator_session *self, pf_cs_pick *missing,
+                               const char *because, struct pf_error *err)
 {
     for (size_t i = 0; i < self->config.n_members; i++)
-        if (pf_cs_pending(&self->members[i]))
-            PF_TRY(pf_cs_drop(self, i, "no whole update by the deadline", NULL, err));
+        if (pf_cs_pending(self, i) && missing(self, i))
+            PF_TRY(pf_cs_drop(self, i, because, NULL, err));
     return PF_OK;
 }
 
-/* COLLECTING: decides once all is in, the time is up, or the quorum is out of reach. */
 enum pf_status pf_cs_decide_round(struct pf_coordinator_session *self, int64_t now_ms,
                                   struct pf_error *err)
 {
-    if (now_ms >= self->round_deadline_ms) PF_TRY(drop_the_late(self, err));
+    if (pf_cs_secure(self)) return pf_cs_decide_step(self, now_ms, err);
+    if (now_ms >= self->round_deadline_ms)
+        PF_TRY(pf_cs_drop_late(self, pf_cs_pending, "no whole update by the deadline", err));
     uint32_t counted = pf_cs_count_part(self, PF_PART_COUNTED);
-    uint32_t pending =
-        pf_cs_count_part(self, PF_PART_ASKED) + pf_cs_count_part(self, PF_PART_ACTIVE);
+    uint32_t pending = pf_cs_count(self, pf_cs_pending);
     if (pending == 0 && counted >= self->config.quorum) return start_apply(self, err);
     if (counted + pending >= self->config.quorum) return PF_OK;
     char names[160], why[PF_MAX_REASON_BYTES];
     snprintf(why, sizeof why, "%u update(s) of the %u needed; without %s", counted,
-             self->config.quorum, pf_cs_names(self, dropped, names, sizeof names));
+             self->config.quorum, pf_cs_names(self, pf_cs_dropped, names, sizeof names));
     return pf_cs_abandon_round(self, now_ms, why, err);
 }
 
@@ -207,6 +243,7 @@ enum pf_status pf_cs_complete_round(struct pf_coordinator_session *self, int64_t
     self->completed++;
     self->stage_rounds++;
     self->failed_in_row = 0;
+    pf_cs_adapt_clip(self);
     PF_TRY(close_round(self, true, now_ms, err));
     return pf_cs_event(self, PF_LOG_INFO, err, "round %u is done: %u of %u updates%s%s",
                        self->round, self->record.included, self->record.cohort,

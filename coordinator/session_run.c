@@ -1,6 +1,7 @@
 /* The course of a run: waiting for members, stages, time, results of jobs, the end. */
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "coordinator/session_state.h"
 
@@ -9,14 +10,19 @@ static const struct pf_stage *current_stage(const struct pf_coordinator_session 
     return &self->config.schedule.stages[self->stage];
 }
 
-static bool welcomed(const struct pf_member *member)
+static bool welcomed(const struct pf_coordinator_session *self, size_t member)
 {
-    return member->welcomed;
+    return self->members[member].welcomed;
 }
 
-static bool absent(const struct pf_member *member)
+static bool missing(const struct pf_coordinator_session *self, size_t member)
 {
-    return !member->present;
+    return !self->members[member].present || self->members[member].left;
+}
+
+static bool has_left(const struct pf_coordinator_session *self, size_t member)
+{
+    return self->members[member].left;
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */
@@ -73,7 +79,7 @@ static void next_stage_if_over(struct pf_coordinator_session *self)
 /* True while the first round should hold for the members still on their way. */
 static bool gathering(struct pf_coordinator_session *self, uint32_t present, int64_t now_ms)
 {
-    if (self->gathered || present == self->config.n_members) self->gathered = true;
+    if (present + pf_cs_count(self, has_left) == self->config.n_members) self->gathered = true;
     if (self->gathered) return false;
     if (self->gather_until_ms == 0) {
         int64_t until = now_ms + self->config.gather_ms;
@@ -83,6 +89,18 @@ static bool gathering(struct pf_coordinator_session *self, uint32_t present, int
     return !self->gathered;
 }
 
+/* Too few are left that ever could be asked. */
+static enum pf_status give_up(struct pf_coordinator_session *self, struct pf_error *err)
+{
+    char names[160], sentence[PF_MAX_EVENT_BYTES];
+    snprintf(sentence, sizeof sentence,
+             "%s declined to take part in this run; of the %zu members on the roster too few are "
+             "left for rounds of %u (--min-cohort)",
+             pf_cs_names(self, has_left, names, sizeof names), self->config.n_members,
+             self->config.min_cohort);
+    return pf_cs_finish(self, false, sentence, err);
+}
+
 /* WAITING: on to the next stage or round, or to the end. */
 static enum pf_status leave_waiting(struct pf_coordinator_session *self, int64_t now_ms,
                                     struct pf_error *err)
@@ -90,6 +108,8 @@ static enum pf_status leave_waiting(struct pf_coordinator_session *self, int64_t
     if (self->stage == self->config.schedule.n_stages)
         return pf_cs_finish(self, true, "all rounds are done", err);
     uint32_t present = pf_cs_count_present(self);
+    if (self->config.n_members - pf_cs_count(self, has_left) < self->config.min_cohort)
+        return give_up(self, err);
     if (present < self->config.min_cohort) {
         if (now_ms < self->join_deadline_ms) return PF_OK;
         char names[160], sentence[PF_MAX_EVENT_BYTES];
@@ -97,7 +117,7 @@ static enum pf_status leave_waiting(struct pf_coordinator_session *self, int64_t
                  "%u member(s) of the %u needed came within %u s; missing: %s "
                  "(--min-cohort, --join-timeout)",
                  present, self->config.min_cohort, self->config.join_timeout_ms / 1000,
-                 pf_cs_names(self, absent, names, sizeof names));
+                 pf_cs_names(self, missing, names, sizeof names));
         return pf_cs_finish(self, false, sentence, err);
     }
     if (gathering(self, present, now_ms)) return PF_OK;
@@ -107,7 +127,7 @@ static enum pf_status leave_waiting(struct pf_coordinator_session *self, int64_t
 enum pf_status pf_cs_proceed(struct pf_coordinator_session *self, int64_t now_ms,
                              struct pf_error *err)
 {
-    if (self->phase == PF_COORDINATOR_COLLECTING) PF_TRY(pf_cs_decide_round(self, now_ms, err));
+    if (pf_cs_in_round(self)) PF_TRY(pf_cs_decide_round(self, now_ms, err));
     if (self->phase == PF_COORDINATOR_WAITING) return leave_waiting(self, now_ms, err);
     return PF_OK;
 }
@@ -128,7 +148,7 @@ static enum pf_status lose_member(struct pf_coordinator_session *self, size_t in
     snprintf(detail, sizeof detail, "nothing heard for %.1f s",
              (double)(now_ms - member->heard_ms) / 1000.0);
     member->present = false;
-    if (self->phase == PF_COORDINATOR_COLLECTING && pf_cs_pending(member))
+    if (pf_cs_in_round(self) && pf_cs_pending(self, index))
         return pf_cs_drop(self, index, "silent", detail, err);
     return pf_cs_event(self, PF_LOG_WARNING, err, "%s is silent: %s", member->name, detail);
 }
@@ -139,7 +159,9 @@ enum pf_status pf_coordinator_session_tick(struct pf_coordinator_session *self, 
     if (pf_cs_ended(self)) return PF_OK;
     for (size_t i = 0; i < self->config.n_members; i++)
         if (silent(self, &self->members[i], now_ms)) PF_TRY(lose_member(self, i, now_ms, err));
-    return pf_cs_proceed(self, now_ms, err);
+    pf_cs_reclaim_slots(self, now_ms);
+    PF_TRY(pf_cs_proceed(self, now_ms, err));
+    return pf_cs_tell_due(self, now_ms, err);
 }
 
 int64_t pf_coordinator_session_wake_ms(const struct pf_coordinator_session *self)
@@ -150,6 +172,8 @@ int64_t pf_coordinator_session_wake_ms(const struct pf_coordinator_session *self
         if (self->members[i].present)
             wake = PF_MIN(wake, self->members[i].heard_ms + self->config.liveness_ms);
     if (self->phase == PF_COORDINATOR_COLLECTING) wake = PF_MIN(wake, self->round_deadline_ms);
+    wake = PF_MIN(wake, pf_cs_upload_wake_ms(self));
+    wake = PF_MIN(wake, pf_cs_secure_wake_ms(self));
     if (self->phase == PF_COORDINATOR_WAITING) {
         bool held = pf_cs_count_present(self) >= self->config.min_cohort;
         wake = PF_MIN(wake, held ? self->gather_until_ms : self->join_deadline_ms);
@@ -159,12 +183,22 @@ int64_t pf_coordinator_session_wake_ms(const struct pf_coordinator_session *self
 
 /* ---- jobs --------------------------------------------------------------------------------- */
 
-/* How long an update of this model is; PF_INVALID when it cannot be carried. */
+/* How long an update of this model is at most; PF_INVALID when it cannot be carried. */
 static enum pf_status measure_update(const struct pf_coordinator_session *self,
                                      const struct pf_served_model *model, size_t *bytes,
                                      struct pf_error *err)
 {
-    size_t size = pf_update_size(self->config.aggregation, model->n_parameters);
+    size_t size;
+    if (pf_cs_secure(self)) {
+        const struct pf_masking_order *masking = &self->config.masking;
+        const size_t length[PF_CODEC_SEGMENTS] = {model->n_trained,
+                                                  model->n_parameters - model->n_trained};
+        size = pf_ring_packed_size(
+            pf_codec_ring_length_of(length, masking->rotate),
+            pf_secagg_modulus_bits(masking->value_bits, (uint32_t)self->config.n_members));
+    } else {
+        size = pf_update_size(self->config.aggregation, model->n_parameters);
+    }
     if (size == 0 || size > (size_t)PF_MAX_CHUNKS * PF_CHUNK_BYTES)
         return pf_fail(err, PF_INVALID,
                        "an update of %zu parameters (%s aggregation) cannot be sent: its %zu bytes "
@@ -173,6 +207,14 @@ static enum pf_status measure_update(const struct pf_coordinator_session *self,
                        (size_t)PF_MAX_CHUNKS * PF_CHUNK_BYTES);
     *bytes = size;
     return PF_OK;
+}
+
+void pf_coordinator_session_note_figures(struct pf_coordinator_session *self,
+                                         const uint64_t figures[PF_FIGURE_N])
+{
+    if (self->phase != PF_COORDINATOR_APPLYING) return; /* stopped meanwhile */
+    memcpy(self->record.figures, figures, sizeof self->record.figures);
+    self->record.figures_known = true;
 }
 
 enum pf_status pf_coordinator_session_job_done(struct pf_coordinator_session *self, int64_t now_ms,
@@ -186,6 +228,7 @@ enum pf_status pf_coordinator_session_job_done(struct pf_coordinator_session *se
     }
     bool applied = self->phase == PF_COORDINATOR_APPLYING;
     assert(applied || self->phase == PF_COORDINATOR_COMBINING);
+    assert(model->n_trained <= model->n_parameters);
     size_t bytes = 0;
     struct pf_error unfit;
     if (measure_update(self, model, &bytes, &unfit) != PF_OK) {
@@ -195,8 +238,7 @@ enum pf_status pf_coordinator_session_job_done(struct pf_coordinator_session *se
     pf_served_model_finish(&self->model);
     self->model = *model;
     *model = (struct pf_served_model){0};
-    self->update_bytes = bytes;
-    self->n_update_chunks = (uint32_t)((bytes + PF_CHUNK_BYTES - 1) / PF_CHUNK_BYTES);
+    pf_cs_set_update_bytes(self, bytes);
     self->accuracy_percent = accuracy_percent;
     if (applied)
         PF_TRY(pf_cs_complete_round(self, now_ms, accuracy_percent, loss, err));

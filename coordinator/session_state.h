@@ -5,6 +5,7 @@
 #ifndef PF_COORDINATOR_SESSION_STATE_H
 #define PF_COORDINATOR_SESSION_STATE_H
 
+#include "coordinator/secagg_server.h"
 #include "coordinator/session.h"
 
 /* A member's part in the current round. */
@@ -12,7 +13,7 @@ enum pf_part {
     PF_PART_NONE,    /* not in the cohort */
     PF_PART_ASKED,   /* offered; nothing heard about this round yet */
     PF_PART_ACTIVE,  /* took up the offer */
-    PF_PART_COUNTED, /* its update is in the sum */
+    PF_PART_COUNTED, /* its update is in the sum, for good */
     PF_PART_DROPPED,
 };
 
@@ -24,15 +25,21 @@ struct pf_member {
     enum pf_part part;
     const char *dropped_because; /* static text; PF_PART_DROPPED */
     uint32_t counted_round;      /* the last round its update was counted in; 0: none */
-    uint32_t chunks_sent;        /* of the model, in this round */
-    uint64_t n_malformed;        /* frames that could not be read */
-    uint32_t n_received;         /* chunks of its update */
-    uint8_t *received;           /* [n_update_chunks], 1: held; NULL before the first */
-    uint8_t *update;             /* [update_bytes]; NULL before the first and once counted */
+    bool left;                   /* declined the whole run: never asked again */
+    bool gone;                   /* counted, and will not answer the steps after that */
+    int64_t told_ms, tell_ms;    /* the step's message: last sent, to be sent again */
+    int64_t tell_gap_ms;
+    uint32_t chunks_sent; /* of the model, in this round */
+    uint64_t n_malformed; /* frames that could not be read */
+    /* Its update in reassembly: a slot; see session_upload.c. */
+    int64_t chunk_ms;    /* when the last chunk came */
+    uint32_t n_received; /* chunks */
+    uint8_t *received;   /* [n_update_chunks], 1: held; NULL without a slot */
+    uint8_t *update;     /* [update_bytes]; NULL without a slot */
 };
 
 struct pf_coordinator_session {
-    struct pf_coordinator_session_config config; /* .members is NULL */
+    struct pf_coordinator_session_config config; /* zeros are filled in */
     struct pf_member *members;                   /* [n_members] */
     enum pf_coordinator_phase phase;
 
@@ -47,14 +54,18 @@ struct pf_coordinator_session {
 
     uint32_t round; /* the number in use; unique per attempt */
     struct pf_round_record record;
-    struct pf_sum *sum;
-    size_t update_bytes; /* of one encoded update of this model */
+    struct pf_sum *sum;              /* plain */
+    struct pf_secagg_server *secagg; /* secure: from the offer to APPLYING */
+    double clip[PF_CODEC_SEGMENTS];  /* … of the current or next round */
+    size_t update_bytes;             /* of one encoded update of this model */
     uint32_t n_update_chunks;
 
     int64_t join_deadline_ms; /* WAITING */
     bool gathered;            /* the wait before the first round is over */
     int64_t gather_until_ms;  /* 0: not begun */
     int64_t round_deadline_ms;
+    int64_t step_deadline_ms;   /* secure, in every step but COLLECTING */
+    int64_t unmask_deadline_ms; /* UNMASKING: end of the lingering; INT64_MAX before */
 
     struct pf_coordinator_counters counters;
     struct pf_coordinator_action *actions; /* [n_actions], the first `drained` moved out */
@@ -72,7 +83,7 @@ struct pf_coordinator_action *pf_cs_push(struct pf_coordinator_session *self,
 PF_NODISCARD enum pf_status pf_cs_send(struct pf_coordinator_session *self, size_t member,
                                        struct pf_message *message, struct pf_error *err);
 /* … to every member that `wanted` picks; nothing at all when it picks none. */
-typedef bool pf_cs_pick(const struct pf_member *member);
+typedef bool pf_cs_pick(const struct pf_coordinator_session *self, size_t member);
 PF_NODISCARD enum pf_status pf_cs_broadcast(struct pf_coordinator_session *self, pf_cs_pick *wanted,
                                             struct pf_message *message, struct pf_error *err);
 PF_NODISCARD enum pf_status pf_cs_event(struct pf_coordinator_session *self,
@@ -81,10 +92,23 @@ PF_NODISCARD enum pf_status pf_cs_event(struct pf_coordinator_session *self,
 
 uint32_t pf_cs_count_present(const struct pf_coordinator_session *self);
 uint32_t pf_cs_count_part(const struct pf_coordinator_session *self, enum pf_part part);
-static inline bool pf_cs_pending(const struct pf_member *member)
+/* In the round, and its update is not counted yet. */
+bool pf_cs_pending(const struct pf_coordinator_session *self, size_t member);
+bool pf_cs_dropped(const struct pf_coordinator_session *self, size_t member);
+static inline bool pf_cs_secure(const struct pf_coordinator_session *self)
 {
-    return member->part == PF_PART_ASKED || member->part == PF_PART_ACTIVE;
+    return self->config.aggregation == PF_AGGREGATION_SECURE;
 }
+/* From the offer to the last message that a round needs of its members. */
+static inline bool pf_cs_in_round(const struct pf_coordinator_session *self)
+{
+    return self->phase >= PF_COORDINATOR_ADVERTISING && self->phase <= PF_COORDINATOR_UNMASKING;
+}
+/* ALIVE is due so often, and so is the repeat of a step's message. */
+uint32_t pf_cs_alive_interval_ms(const struct pf_coordinator_session *self);
+
+/* How many `wanted` picks. */
+uint32_t pf_cs_count(const struct pf_coordinator_session *self, pf_cs_pick *wanted);
 
 /* Names that `wanted` picks, "alice, bob and 3 more", into out[size]; returns out. */
 const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *wanted, char *out,
@@ -93,9 +117,18 @@ const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *w
 /* Takes off what is left of a UTF-8 character that was cut at the end of a message's text. */
 void pf_cs_trim(char *text);
 
+/* session_check.c */
+
+/* Zeros become what they stand for. */
+void pf_cs_fill_config(struct pf_coordinator_session_config *config);
+PF_NODISCARD enum pf_status pf_cs_check_config(const struct pf_coordinator_session_config *config,
+                                               struct pf_error *err);
+/* δ, lowered where complete graphs of the sizes possible here would not bear it. */
+double pf_cs_dropouts(const struct pf_coordinator_session_config *config);
+
 /* session_run.c */
 
-/* Moves on from WAITING when it can, and out of COLLECTING when the round is decided. */
+/* Moves on from WAITING when it can, and in a round when its step is decided. */
 PF_NODISCARD enum pf_status pf_cs_proceed(struct pf_coordinator_session *self, int64_t now_ms,
                                           struct pf_error *err);
 /* To WAITING, with a new join deadline. */
@@ -106,11 +139,11 @@ PF_NODISCARD enum pf_status pf_cs_finish(struct pf_coordinator_session *self, bo
 
 /* session_round.c */
 
-/* To COLLECTING, with the members heard of lately. */
+/* To COLLECTING or ADVERTISING, with the members heard of lately. */
 PF_NODISCARD enum pf_status pf_cs_start_round(struct pf_coordinator_session *self, int64_t now_ms,
                                               struct pf_error *err);
-/* COLLECTING: on to APPLYING or back to WAITING once all is in, the time is up, or the quorum is
- * out of reach. */
+/* In a round: on to the next step, to APPLYING or back to WAITING once all is in, the time is up,
+ * or the quorum is out of reach. */
 PF_NODISCARD enum pf_status pf_cs_decide_round(struct pf_coordinator_session *self, int64_t now_ms,
                                                struct pf_error *err);
 /* To WAITING, or to FAILED when it was one too many. */
@@ -124,10 +157,76 @@ PF_NODISCARD enum pf_status pf_cs_complete_round(struct pf_coordinator_session *
 PF_NODISCARD enum pf_status pf_cs_drop(struct pf_coordinator_session *self, size_t member,
                                        const char *because, const char *detail,
                                        struct pf_error *err);
+/* Takes all pending members out that `missing` picks, too. */
+PF_NODISCARD enum pf_status pf_cs_drop_late(struct pf_coordinator_session *self,
+                                            pf_cs_pick *missing, const char *because,
+                                            struct pf_error *err);
 /* The offer of the current round. */
 PF_NODISCARD enum pf_status pf_cs_offer(const struct pf_coordinator_session *self, int64_t now_ms,
                                         struct pf_message *message, struct pf_error *err);
-/* Forgets a member's partial update. */
+
+/* session_secure.c */
+
+/* ADVERTISING: the machine behind the round that `offer` describes. */
+PF_NODISCARD enum pf_status pf_cs_secure_begin(struct pf_coordinator_session *self,
+                                               const struct pf_round_offer *offer, int64_t now_ms,
+                                               struct pf_error *err);
+/* As pf_cs_decide_round, in a secure round. */
+PF_NODISCARD enum pf_status pf_cs_decide_step(struct pf_coordinator_session *self, int64_t now_ms,
+                                              struct pf_error *err);
+/* Whether the current step still waits for something of this member. */
+bool pf_cs_awaited(const struct pf_coordinator_session *self, size_t member);
+/* Sends the step's message again: now, to a member that asks for it … */
+PF_NODISCARD enum pf_status pf_cs_tell(struct pf_coordinator_session *self, size_t member,
+                                       int64_t now_ms, struct pf_error *err);
+/* … unless it was sent a moment ago … */
+PF_NODISCARD enum pf_status pf_cs_tell_again(struct pf_coordinator_session *self, size_t member,
+                                             int64_t now_ms, struct pf_error *err);
+/* … to those whose time has come. */
+PF_NODISCARD enum pf_status pf_cs_tell_due(struct pf_coordinator_session *self, int64_t now_ms,
+                                           struct pf_error *err);
+/* A counted member that will not answer any more: it stays counted. */
+PF_NODISCARD enum pf_status pf_cs_lose_survivor(struct pf_coordinator_session *self, size_t member,
+                                                const char *because, const char *detail,
+                                                struct pf_error *err);
+int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self);
+/* The clip norms of the next round, from the mean norms of this one. */
+void pf_cs_adapt_clip(struct pf_coordinator_session *self);
+
+/* session_update.c and the files of messages beside it */
+
+/* A message with the circumstances it came in. */
+struct pf_arrival {
+    size_t member;
+    const struct pf_message *message;
+    int64_t now_ms;
+};
+
+typedef enum pf_status pf_cs_handler(struct pf_coordinator_session *self,
+                                     const struct pf_arrival *arrival, struct pf_error *err);
+
+PF_NODISCARD enum pf_status pf_cs_refuse(struct pf_coordinator_session *self,
+                                         const struct pf_arrival *arrival, enum pf_reason reason,
+                                         uint32_t round, struct pf_error *err, const char *format,
+                                         ...) PF_PRINTF(6, 7);
+/* The message is about a round, or a part in it, that its sender has not. */
+PF_NODISCARD enum pf_status pf_cs_refuse_late(struct pf_coordinator_session *self,
+                                              const struct pf_arrival *arrival, uint32_t round,
+                                              struct pf_error *err);
+/* An accepted message shows that its sender lives. */
+PF_NODISCARD enum pf_status pf_cs_heard(struct pf_coordinator_session *self,
+                                        const struct pf_arrival *arrival, struct pf_error *err);
+
+/* session_upload.c */
+pf_cs_handler pf_cs_on_update_chunk;
+/* Forgets a member's partial update; its slot is free. */
 void pf_cs_forget_update(struct pf_member *member);
+/* Takes back the slots of uploads that stand still. */
+void pf_cs_reclaim_slots(struct pf_coordinator_session *self, int64_t now_ms);
+int64_t pf_cs_upload_wake_ms(const struct pf_coordinator_session *self);
+void pf_cs_set_update_bytes(struct pf_coordinator_session *self, size_t bytes);
+
+/* session_step.c: ADVERTISE, REVEAL, SHARES, CONSENT, UNMASK. */
+pf_cs_handler pf_cs_on_step;
 
 #endif

@@ -17,10 +17,10 @@ static void append(char *out, size_t size, const char *format, ...)
     va_end(args);
 }
 
-static size_t count(const struct pf_coordinator_session *self, pf_cs_pick *wanted)
+uint32_t pf_cs_count(const struct pf_coordinator_session *self, pf_cs_pick *wanted)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < self->config.n_members; i++) n += wanted(&self->members[i]);
+    uint32_t n = 0;
+    for (size_t i = 0; i < self->config.n_members; i++) n += wanted(self, i);
     return n;
 }
 
@@ -28,12 +28,12 @@ const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *w
                         size_t size)
 {
     enum { N_NAMED = 4 };
-    size_t n = count(self, wanted);
+    size_t n = pf_cs_count(self, wanted);
     size_t n_named = n > N_NAMED ? N_NAMED - 1 : n;
     size_t named = 0;
     out[0] = '\0';
     for (size_t i = 0; i < self->config.n_members && named < n_named; i++) {
-        if (!wanted(&self->members[i])) continue;
+        if (!wanted(self, i)) continue;
         named++;
         const char *joint = named == 1 ? "" : named == n ? " and " : ", ";
         append(out, size, "%s%s", joint, self->members[i].name);
@@ -57,7 +57,8 @@ void pf_cs_trim(char *text)
 uint32_t pf_cs_count_present(const struct pf_coordinator_session *self)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < self->config.n_members; i++) n += self->members[i].present;
+    for (size_t i = 0; i < self->config.n_members; i++)
+        n += self->members[i].present && !self->members[i].left;
     return n;
 }
 
@@ -87,9 +88,50 @@ void pf_coordinator_session_view(const struct pf_coordinator_session *self,
     };
 }
 
-static bool absent(const struct pf_member *member)
+static bool absent(const struct pf_coordinator_session *self, size_t member)
 {
-    return !member->present;
+    return !self->members[member].present && !self->members[member].left;
+}
+
+static bool awaited_and_there(const struct pf_coordinator_session *self, size_t member)
+{
+    return pf_cs_awaited(self, member) && self->members[member].present;
+}
+
+/* What a step of a secure round waits for. */
+static const char *step_noun(enum pf_coordinator_phase phase)
+{
+    switch (phase) {
+    case PF_COORDINATOR_ADVERTISING: return "keys";
+    case PF_COORDINATOR_REVEALING: return "parts of the graph";
+    case PF_COORDINATOR_SHARING: return "key shares";
+    case PF_COORDINATOR_CONSENTING: return "consents";
+    case PF_COORDINATOR_UNMASKING: return "answers";
+    default: return "updates";
+    }
+}
+
+static bool delivered(const struct pf_coordinator_session *self, size_t member)
+{
+    return pf_secagg_server_awaits(self->secagg, (uint32_t)member) &&
+           pf_secagg_server_delivered(self->secagg, (uint32_t)member);
+}
+
+static bool expected(const struct pf_coordinator_session *self, size_t member)
+{
+    return self->members[member].part != PF_PART_NONE &&
+           pf_secagg_server_awaits(self->secagg, (uint32_t)member);
+}
+
+static void describe_step(const struct pf_coordinator_session *self, int64_t now_ms, char *out,
+                          size_t size)
+{
+    char names[3 * PF_MAX_NAME_BYTES + 64];
+    append(out, size, " · %s: %u of %u %s · waiting for %s until %llds",
+           pf_coordinator_phase_name(self->phase), pf_cs_count(self, delivered),
+           pf_cs_count(self, expected), step_noun(self->phase),
+           pf_cs_names(self, awaited_and_there, names, sizeof names),
+           (long long)(PF_MAX(self->step_deadline_ms - now_ms, 0) / 1000));
 }
 
 const char *pf_coordinator_session_describe(const struct pf_coordinator_session *self,
@@ -111,6 +153,11 @@ const char *pf_coordinator_session_describe(const struct pf_coordinator_session 
                view.cohort, pf_cs_names(self, pf_cs_pending, names, sizeof names),
                (long long)(PF_MAX(self->round_deadline_ms - now_ms, 0) / 1000));
         break;
+    case PF_COORDINATOR_ADVERTISING:
+    case PF_COORDINATOR_REVEALING:
+    case PF_COORDINATOR_SHARING:
+    case PF_COORDINATOR_CONSENTING:
+    case PF_COORDINATOR_UNMASKING: describe_step(self, now_ms, out, size); break;
     default: append(out, size, " · %s", pf_coordinator_phase_name(self->phase)); break;
     }
     if (view.abandoned > 0) append(out, size, " · %u abandoned", view.abandoned);

@@ -25,9 +25,11 @@ static const char *const sql[N_STATEMENTS] = {
     [GET] = "SELECT value FROM run WHERE key = ?1",
     [STAGE] = "INSERT OR REPLACE INTO stages(stage, started_ms, seconds, rounds, nonzeros, groups, "
               "accuracy_percent, loss) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    [ROUND] = "INSERT OR REPLACE INTO rounds(round, stage, started_ms, seconds, cohort, included, "
-              "dropped, outcome, accuracy_percent, loss, upload_bytes, download_bytes) "
-              "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [ROUND] =
+        "INSERT OR REPLACE INTO rounds(round, stage, started_ms, seconds, cohort, included, "
+        "dropped, outcome, accuracy_percent, loss, upload_bytes, download_bytes, "
+        "clip_trained, clip_statistics, examples, evaluated, correct, clipped) VALUES(?1, ?2, "
+        "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     [EVENT] = "INSERT INTO events(at_ms, round, level, text) VALUES(?1, ?2, ?3, ?4)",
     [CHECKPOINT] = "INSERT INTO checkpoints(round, kind, hash, bytes) VALUES(?1, ?2, ?3, ?4)",
     [FORGET_CHECKPOINTS] = "DELETE FROM checkpoints WHERE kind = ?1 AND id NOT IN (SELECT id FROM "
@@ -46,13 +48,25 @@ static const char *const schema =
     "  started_ms INTEGER NOT NULL, seconds REAL NOT NULL, cohort INTEGER NOT NULL, "
     "  included INTEGER NOT NULL, dropped INTEGER NOT NULL, outcome TEXT NOT NULL, "
     "  accuracy_percent REAL, loss REAL, upload_bytes INTEGER NOT NULL, "
-    "  download_bytes INTEGER NOT NULL);"
+    "  download_bytes INTEGER NOT NULL, clip_trained REAL, clip_statistics REAL, "
+    "  examples INTEGER, evaluated INTEGER, correct INTEGER, clipped INTEGER);"
     "CREATE TABLE events(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, round INTEGER NOT NULL, "
     "  level TEXT NOT NULL, text TEXT NOT NULL);"
     "CREATE TABLE checkpoints(id INTEGER PRIMARY KEY AUTOINCREMENT, round INTEGER NOT NULL, "
     "  kind TEXT NOT NULL, hash BLOB NOT NULL, bytes BLOB NOT NULL);"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
+
+/* Schema 1 knew no secure rounds. */
+static const char *const from_1_to_2 = "BEGIN IMMEDIATE;"
+                                       "ALTER TABLE rounds ADD COLUMN clip_trained REAL;"
+                                       "ALTER TABLE rounds ADD COLUMN clip_statistics REAL;"
+                                       "ALTER TABLE rounds ADD COLUMN examples INTEGER;"
+                                       "ALTER TABLE rounds ADD COLUMN evaluated INTEGER;"
+                                       "ALTER TABLE rounds ADD COLUMN correct INTEGER;"
+                                       "ALTER TABLE rounds ADD COLUMN clipped INTEGER;"
+                                       "PRAGMA user_version = 2;"
+                                       "COMMIT;";
 
 struct pf_store {
     char *path;
@@ -111,6 +125,7 @@ static enum pf_status ensure_schema(struct pf_store *self, struct pf_error *err)
     PF_TRY(query_number(self, "SELECT count(*) FROM sqlite_schema", &n_tables, err));
     if (version == 0 && n_tables == 0) return execute(self, schema, err);
     if (version == PF_STORE_SCHEMA) return PF_OK;
+    if (version == 1) return execute(self, from_1_to_2, err);
     return pf_fail(err, PF_CORRUPT, "%s: store of version %d, this program knows %d", self->path,
                    version, PF_STORE_SCHEMA);
 }
@@ -253,6 +268,14 @@ enum pf_status pf_store_round(struct pf_store *self, const struct pf_stored_roun
     bind_real(s, 10, round->loss);
     bind_u64(s, 11, round->upload_bytes);
     bind_u64(s, 12, round->download_bytes);
+    bind_real(s, 13, round->clip_trained);
+    bind_real(s, 14, round->clip_statistics);
+    if (round->figures_known) { /* else NULL: nothing is bound */
+        bind_u64(s, 15, round->examples);
+        bind_u64(s, 16, round->evaluated);
+        bind_u64(s, 17, round->correct);
+        bind_u64(s, 18, round->clipped);
+    }
     return run(self, s, err);
 }
 

@@ -5,7 +5,8 @@
  *
  *   run(key, value)            id, seed, federation, network, when it began, how it ended …
  *   stages(stage, …)           each combining: accuracy right after it, groups, nonzeros
- *   rounds(round, …)           each round, abandoned ones too
+ *   rounds(round, …)           each round, abandoned ones too; what the secure sum says of all
+ *                              participants together
  *   events(at_ms, …)           what happened, in sentences
  *   checkpoints(round, kind, hash, bytes)   the last few models and optimiser states
  *
@@ -23,12 +24,13 @@
 #include "common/base/log.h"
 #include "proto/message.h"
 
-#define PF_STORE_SCHEMA 1
+#define PF_STORE_SCHEMA 2
 #define PF_STORE_CHECKPOINTS 3 /* kept of each kind */
 
 struct pf_store;
 
-/* Makes the file, or opens the one of an earlier process; PF_CORRUPT for another schema. */
+/* Makes the file, or opens the one of an earlier process; one of schema 1 is brought up to date.
+ * PF_CORRUPT for any other schema. */
 PF_NODISCARD enum pf_status pf_store_open(const char *path, struct pf_store **store,
                                           struct pf_error *err);
 void pf_store_close(struct pf_store *self);
@@ -67,6 +69,12 @@ struct pf_stored_round {
     const char *outcome; /* "completed", or why it was abandoned */
     double accuracy_percent, loss;
     uint64_t upload_bytes, download_bytes; /* of all members, since the round before */
+    /* Of a secure round: the norms that updates were clipped to; NaN is stored as NULL. */
+    double clip_trained, clip_statistics;
+    /* … and of a completed one: sums over the included; no participant's own figure is ever here.
+     * Stored as NULL when unknown. */
+    bool figures_known;
+    uint64_t examples, evaluated, correct, clipped;
 };
 
 PF_NODISCARD enum pf_status pf_store_round(struct pf_store *self,
