@@ -20,7 +20,7 @@
 #define VECTOR_BYTES 16
 #endif
 #define WORD_BITS 32u
-#define ROW_BYTES (PF_RING_LANES * 4u) /* word w of all lanes */
+#define ROW_BYTES ((size_t)PF_RING_LANES * 4) /* word w of all lanes */
 
 /* As many lanes as fit into a vector: of 32 bits; of 64 bits and their 32-bit halves. */
 typedef uint32_t narrow PF_VECTOR(VECTOR_BYTES);
