@@ -23,9 +23,10 @@
  *      │ ◀───────────────── UPDATE_RECEIPT │   will be counted once
  *      │ ◀────────────────────── SURVIVORS │   step 3: whose updates are there
  *      │ ── CONSENT ─────────────────────▶ │   signed, one set per round ever
- *      │ ◀───────────────── UNMASK_REQUEST │   step 4: consents of the others, whose shares are
- * wanted │ ── UNMASK ──────────────────────▶ │   one of the two shares of each │
- * ◀─────────────────── ROUND_RESULT │ │ ◀─────────────────────── FINISHED │
+ *      │ ◀───────────────── UNMASK_REQUEST │   step 4: consents; whose shares are wanted
+ *      │ ── UNMASK ──────────────────────▶ │   one of the two shares of each
+ *      │ ◀─────────────────── ROUND_RESULT │
+ *      │ ◀─────────────────────── FINISHED │
  *
  * With plain aggregation steps 0, 1, 3 and 4 do not exist.
  */
@@ -59,8 +60,9 @@
 #define PF_MAX_ORDER_SCHEDULE 2u /* the last of enum pf_schedule_kind */
 #define PF_MAX_ORDER_RATE 1000.0 /* of learning rate and proximal term */
 #define PF_MAX_ORDER_DECAY 1.0   /* of weight decay and l1 */
-#define PF_MAX_PEERS 10000u /* in a list of boxes, consents or shares; a frame's size limits more \
-                             */
+#define PF_MAX_PEERS                                                             \
+    10000u /* in a list of boxes, consents or shares; a frame's size limits more \
+            */
 #define PF_MIN_CLIP 1e-9
 #define PF_MAX_CLIP 1e9
 #define PF_HASH_BYTES 32u
