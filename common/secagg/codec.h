@@ -1,10 +1,10 @@
 /* Updates as integers that can be summed modulo 2^b, and back.
  *
  * Encoding, per segment (the trained parameters; the batch-norm statistics): clip to an L2 norm,
- * times weight/weight_cap, optionally rotate (a public random permutation and random signs, then
- * an orthonormal Hadamard transform in blocks of 4096), scale, round stochastically (unbiased),
- * clamp to ±(2^(value_bits−1) − 1).  Rotation spreads what a few coordinates hold over a whole
- * block, so that the range can be a few standard deviations instead of the largest value possible.
+ * times weight/weight_cap, optionally rotate (see rotation.h), scale, round stochastically
+ * (unbiased), clamp to ±(2^(value_bits−1) − 1).  Rotation spreads what a few coordinates hold over
+ * all of them, so that the range can be a few standard deviations instead of the largest value
+ * possible; codec.c has the ranges and what they cost.  Rotate unless coordinates must stay apart.
  *
  * Before the segments stand counts (figures): each as PF_FIGURE_LIMBS coordinates of 8 bits, so
  * that their sums are exact and cannot wrap.  Source: Suresh et al. 2017 (rotation); Kairouz et al.
@@ -22,7 +22,6 @@
 #define PF_CODEC_SEGMENTS 2u
 #define PF_CODEC_MIN_VALUE_BITS 8u /* a limb's sum has to fit too */
 #define PF_CODEC_MAX_VALUE_BITS 32u
-#define PF_CODEC_ROTATION_BLOCK 4096u
 #define PF_FIGURE_LIMBS 4u
 #define PF_MAX_WEIGHT_CAP 16777216u
 #define PF_CODEC_NORM_UNIT 1024.0 /* norms travel as round(1024·norm/clip), cut at 2^24 */
@@ -49,7 +48,7 @@ struct pf_codec_config {
     size_t length[PF_CODEC_SEGMENTS]; /* coordinates; may be 0 */
     double clip[PF_CODEC_SEGMENTS];   /* L2 norm; finite, > 0 */
     bool rotate;
-    uint8_t seed[32]; /* of permutation and signs; public, the round's own */
+    uint8_t seed[32]; /* of the rotation; public, the round's own */
 };
 
 struct pf_codec;
@@ -61,7 +60,7 @@ PF_NODISCARD enum pf_status pf_codec_create(const struct pf_codec_config *config
 void pf_codec_destroy(struct pf_codec *self);
 PF_DEFINE_CLEANUP(struct pf_codec, pf_codec_destroy)
 
-/* Coordinates of an encoded update, figures and padding included. */
+/* Coordinates of an encoded update, figures included; rotation adds none. */
 size_t pf_codec_ring_length(const struct pf_codec *self);
 /* The same without a codec, for sizes that must be known early; 0 on overflow. */
 size_t pf_codec_ring_length_of(const size_t length[PF_CODEC_SEGMENTS], bool rotate);
