@@ -243,30 +243,36 @@ static void test_figures_are_exact(void **state)
     assert_memory_equal(figures, expected, sizeof figures);
 }
 
+static void assert_clipped(bool rotate, double excess)
+{
+    struct pf_codec_config config = make_config(24, 1, rotate);
+    PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = make_codec(&config);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *ring = make_ring(codec, &config);
+    float update[TRAINED + STATISTICS], mean[TRAINED + STATISTICS];
+    double expected[TRAINED + STATISTICS];
+    draw_update(3, &config, .25, update);
+    for (size_t i = 0; i < n_update; i++) {
+        if (i < TRAINED) update[i] = (float)(update[i] * 4 * excess);
+        expected[i] = (double)update[i] / (i < TRAINED ? excess : 1);
+    }
+    encode(codec, update, 100, 3, ring);
+    uint64_t figures[PF_FIGURE_N];
+    assert_int_equal(pf_codec_decode(codec, ring, 1, mean, figures, NULL), PF_OK);
+    assert_close(&config, expected, mean, 1);
+    assert_true(fabs(norm_of(mean, TRAINED) - 2) < 1e-4);
+    assert_true(fabs(norm_of(mean + TRAINED, STATISTICS) - .125) < 1e-4);
+    assert_int_equal(figures[PF_FIGURE_CLIPPED], 1);
+    assert_int_equal(figures[PF_FIGURE_NORM_TRAINED], (uint64_t)round(1024 * excess));
+    assert_int_equal(figures[PF_FIGURE_NORM_STATISTICS], 256);
+    assert_int_equal(figures[PF_FIGURE_SATURATED], 0);
+}
+
 static void test_updates_are_clipped_to_the_norm_of_their_segment(void **state)
 {
     (void)state;
     for (int rotate = 0; rotate < 2; rotate++) {
-        struct pf_codec_config config = make_config(24, 1, rotate);
-        PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = make_codec(&config);
-        PF_CLEANUP(pf_ring_destroyp) struct pf_ring *ring = make_ring(codec, &config);
-        float update[TRAINED + STATISTICS], mean[TRAINED + STATISTICS];
-        double expected[TRAINED + STATISTICS];
-        draw_update(3, &config, .25, update);
-        for (size_t i = 0; i < n_update; i++) {
-            if (i < TRAINED) update[i] *= 40; /* ten times the clip */
-            expected[i] = (double)update[i] / (i < TRAINED ? 10 : 1);
-        }
-        encode(codec, update, 100, 3, ring);
-        uint64_t figures[PF_FIGURE_N];
-        assert_int_equal(pf_codec_decode(codec, ring, 1, mean, figures, NULL), PF_OK);
-        assert_close(&config, expected, mean, 1);
-        assert_true(fabs(norm_of(mean, TRAINED) - 2) < 1e-4);
-        assert_true(fabs(norm_of(mean + TRAINED, STATISTICS) - .125) < 1e-4);
-        assert_int_equal(figures[PF_FIGURE_CLIPPED], 1);
-        assert_int_equal(figures[PF_FIGURE_NORM_TRAINED], 10240);
-        assert_int_equal(figures[PF_FIGURE_NORM_STATISTICS], 256);
-        assert_int_equal(figures[PF_FIGURE_SATURATED], 0);
+        assert_clipped(rotate, 1.2);
+        assert_clipped(rotate, 10);
     }
 }
 
@@ -367,6 +373,28 @@ static void test_a_stream_moves_on(void **state)
     for (size_t i = 0; i < pf_ring_length(first); i++)
         differing += pf_ring_get(first, i) != pf_ring_get(second, i);
     assert_true(differing > n_update / 10);
+}
+
+/* No numbers are used twice within an update: of equal coordinates, those 1 … 4096 places apart
+ * are rounded differently about as often as chance has it. */
+static void test_coordinates_are_rounded_independently(void **state)
+{
+    (void)state;
+    enum { LONG = 8192 };
+    struct pf_codec_config config = make_config(8, 1, false);
+    config.length[0] = LONG;
+    PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = make_codec(&config);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *ring = make_ring(codec, &config);
+    PF_CLEANUP(pf_freep) float *update = PF_ALLOC(LONG + STATISTICS, float);
+    assert_non_null(update);
+    for (size_t i = 0; i < LONG; i++) update[i] = (float)(.5 * step_of(&config, 0));
+    encode(codec, update, 100, 1, ring);
+    for (size_t apart = 1; apart <= LONG / 2; apart *= 2) {
+        size_t differing = 0;
+        for (size_t i = 0; i < LONG / 2; i++)
+            differing += pf_ring_get(ring, FIGURES + i) != pf_ring_get(ring, FIGURES + i + apart);
+        assert_in_range(differing, 2048 - 5 * 32, 2048 + 5 * 32); /* five standard deviations */
+    }
 }
 
 static double decoded_error(bool rotate)
@@ -613,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_extreme_updates_never_wrap),
         cmocka_unit_test(test_a_rounding_stream_decides_the_encoding),
         cmocka_unit_test(test_a_stream_moves_on),
+        cmocka_unit_test(test_coordinates_are_rounded_independently),
         cmocka_unit_test(test_rotation_helps_heavy_tails),
         cmocka_unit_test(test_seeds_and_segments_have_rotations_of_their_own),
         cmocka_unit_test(test_ring_length),

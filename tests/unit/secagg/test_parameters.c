@@ -210,6 +210,17 @@ static void test_a_smaller_degree_is_refused(void **state)
     assert_int_equal(check(&goal, (enum pf_graph_kind)3, 286, 150), PF_REFUSED);
 }
 
+static void test_dropouts_are_not_the_participants_affair(void **state)
+{
+    (void)state;
+    const double dropouts[] = {0, .99, -1, NAN};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(dropouts); i++) {
+        struct pf_secagg_goal goal = make_goal(100, .05, dropouts[i], PF_SEMI_MALICIOUS);
+        assert_int_equal(check(&goal, PF_GRAPH_HARARY, 16, 11), PF_OK);
+        assert_int_equal(check(&goal, PF_GRAPH_HARARY, 16, 10), PF_REFUSED);
+    }
+}
+
 static void test_complete_graph_of_ten(void **state)
 {
     (void)state;
@@ -325,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_checked_thresholds_equal_exact_arithmetic),
         cmocka_unit_test(test_found_parameters_pass_the_check_and_less_does_not),
         cmocka_unit_test(test_a_smaller_degree_is_refused),
+        cmocka_unit_test(test_dropouts_are_not_the_participants_affair),
         cmocka_unit_test(test_complete_graph_of_ten),
         cmocka_unit_test(test_complete_thresholds_are_the_smallest_sound_ones),
         cmocka_unit_test(test_whole_products_are_not_rounded_down),
