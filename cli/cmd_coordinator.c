@@ -146,6 +146,7 @@ static enum pf_status conclude(const struct coordinator_command *self, const str
         .data = self->no_evaluation ? NULL : pf_data_kind_name(self->data.source.kind),
         .seed = self->common.seed,
         .n_participants = result->n_participants,
+        .update_bits = pf_options_update_bits(&self->rounds),
         .array = self->array.array,
         .test_set = inputs->test_set,
         .n_checked = PF_CHECKED_IMAGES,

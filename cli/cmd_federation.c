@@ -219,6 +219,7 @@ static enum pf_status conclude(const struct job *self, const struct pf_coordinat
         .data = pf_data_kind_name(self->options.data.source.kind),
         .seed = self->options.common.seed,
         .n_participants = self->options.participants,
+        .update_bits = pf_options_update_bits(&self->options.rounds),
         .array = self->options.array.array,
         .test_set = self->test,
         .n_checked = self->options.n_checked,

@@ -1,5 +1,6 @@
 /* packfed participant: joins a federated run with a private part of the data. */
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,9 @@ enum {
     KEY_PARTITION_SEED,
     KEY_NO_AUGMENTATION,
     KEY_MIN_COHORT,
+    KEY_ALLOW_PLAIN,
+    KEY_MAX_CORRUPT,
+    KEY_SEMI_HONEST,
     KEY_MAX_EPOCHS,
     KEY_STATE,
     KEY_GIVE_UP,
@@ -36,7 +40,8 @@ struct participant_command {
     struct pf_options_partition partition;
     struct pin pin;
     const char *identity, *roster, *authority, *connect, *state;
-    size_t part; /* from 0 */
+    char own_state[PATH_MAX]; /* where --state is not given */
+    size_t part;              /* from 0 */
     size_t n_parts;
     bool own_partition_seed;
     uint64_t partition_seed;
@@ -52,7 +57,9 @@ static const struct argp_option options[] = {
     {"authority", KEY_AUTHORITY, "FILE", 0, "public key that must have signed the roster", 0},
     {"connect", KEY_CONNECT, "ENDPOINT", 0, "the coordinator, tcp://HOST:7700", 0},
     {"state", KEY_STATE, "DIR", 0,
-     "keep a ledger here, so that a restart cannot be talked into a second model for one round", 0},
+     "the ledger's folder: what was joined and consented to, so that a restart cannot be talked "
+     "into a second model or sum for one round (NAME.state beside the identity NAME.key)",
+     0},
     {"give-up", KEY_GIVE_UP, "S", 0, "end after so long without a word from the coordinator (600)",
      0},
     {0, 0, NULL, 0, "The private part:", 1},
@@ -61,7 +68,16 @@ static const struct argp_option options[] = {
      "who holds what; the same for all participants (as --seed)", 0},
     {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0},
     {0, 0, NULL, 0, "What to agree to:", 3},
-    {"min-cohort", KEY_MIN_COHORT, "N", 0, "decline rounds that ask fewer participants (1)", 0},
+    {"min-cohort", KEY_MIN_COHORT, "N", 0,
+     "decline rounds and sums of fewer participants (3; 1 with --allow-plain, in a plain run)", 0},
+    {"max-corrupt", KEY_MAX_CORRUPT, "X", 0,
+     "decline thresholds that do not protect when this share of a cohort sides with the "
+     "coordinator (0.2; from 100 participants on 0.05)",
+     0},
+    {"semi-honest", KEY_SEMI_HONEST, NULL, 0,
+     "the coordinator is trusted to follow the protocol: accept lower thresholds", 0},
+    {"allow-plain", KEY_ALLOW_PLAIN, NULL, 0,
+     "join a run with plain aggregation too: its coordinator can read every update", 0},
     {"max-epochs", KEY_MAX_EPOCHS, "X", 0, "decline more local training than that per round (100)",
      0},
     {0},
@@ -124,6 +140,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         self->own_partition_seed = true;
         break;
     case KEY_NO_AUGMENTATION: self->no_augmentation = true; break;
+    case KEY_ALLOW_PLAIN: self->session.policy.allow_plain = true; break;
+    case KEY_MAX_CORRUPT:
+        self->session.policy.max_corrupt = pf_cli_real(state, "--max-corrupt", arg, 0, 0.99);
+        break;
+    case KEY_SEMI_HONEST: self->session.policy.adversary = PF_SEMI_HONEST; break;
     case KEY_MIN_COHORT:
         self->session.policy.min_cohort =
             (uint32_t)pf_cli_number(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
@@ -222,6 +243,20 @@ static enum pf_status load_part(struct participant_command *self, struct inputs 
     return pf_partition_take(partition, self->part, whole_set, &inputs->part, err);
 }
 
+/* NAME.key → NAME.state. */
+static enum pf_status choose_state(struct participant_command *self, struct pf_error *err)
+{
+    if (self->state != NULL) return PF_OK;
+    size_t length = strlen(self->identity);
+    if (length > 4 && strcmp(self->identity + length - 4, ".key") == 0) length -= 4;
+    int n = snprintf(self->own_state, sizeof self->own_state, "%.*s.state", (int)length,
+                     self->identity);
+    if (n < 0 || (size_t)n >= sizeof self->own_state)
+        return pf_fail(err, PF_INVALID, "%s: path too long (--state)", self->identity);
+    self->state = self->own_state;
+    return PF_OK;
+}
+
 static void pin_network(struct participant_command *self, const struct pf_dataset *part)
 {
     struct pf_participant_policy *policy = &self->session.policy;
@@ -239,7 +274,8 @@ static int run(struct participant_command *self)
     PF_CLEANUP(inputs_finish) struct inputs inputs = {0};
     const struct pf_progress *progress = pf_cli_progress(self->common.quiet);
     struct pf_error err;
-    if (load_keys(self, &inputs, &err) != PF_OK || load_part(self, &inputs, &err) != PF_OK)
+    if (load_keys(self, &inputs, &err) != PF_OK || choose_state(self, &err) != PF_OK ||
+        load_part(self, &inputs, &err) != PF_OK)
         return pf_cli_fail("participant", &err);
     pin_network(self, inputs.part);
 
@@ -287,8 +323,9 @@ int pf_cmd_participant(int argc, char **argv)
         .options = options,
         .parser = parse,
         .doc = "Joins a federated run with a private part of a data set: fetches the model of "
-               "each round, trains it here, sends the change of its weights.  Images, loss and "
-               "accuracy stay here.\v"
+               "each round, trains it here, sends the change of its weights, masked so that the "
+               "coordinator learns the sum over all participants and nothing else.  Images, loss "
+               "and accuracy stay here.\v"
                "The first signal ends it within a second.  A participant that is started again "
                "joins the next round.",
         .children = children,

@@ -59,6 +59,8 @@ struct pf_options_rounds {
     double server_momentum;
 };
 extern const struct argp pf_options_rounds_argp;
+/* Bits per coordinate of an update before masking; 32 when plain. */
+uint32_t pf_options_update_bits(const struct pf_options_rounds *self);
 
 /* --alpha 1,4,8  --gamma 1.75  --stages rising-alpha|published|paper  --rounds N
  * --density-factor X  --no-row-permutation … */

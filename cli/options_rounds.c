@@ -13,6 +13,16 @@ enum {
     KEY_ROUND_TIMEOUT,
     KEY_LIVENESS,
     KEY_AGGREGATION,
+    KEY_UPDATE_BITS,
+    KEY_WEIGHT_CAP,
+    KEY_CLIP_NORM,
+    KEY_NO_ROTATION,
+    KEY_MAX_CORRUPT,
+    KEY_MAX_DROPOUT,
+    KEY_SEMI_HONEST,
+    KEY_GRAPH,
+    KEY_KEY_TIMEOUT,
+    KEY_UNMASK_TIMEOUT,
     KEY_SERVER_OPTIMISER,
     KEY_SERVER_LEARNING_RATE,
     KEY_SERVER_MOMENTUM,
@@ -40,7 +50,31 @@ static const struct argp_option options[] = {
     {"round-timeout", KEY_ROUND_TIMEOUT, "S", 0, "longest time for a round (600)", 0},
     {"liveness", KEY_LIVENESS, "S", 0, "a participant silent for longer is dropped (30)", 0},
     {"aggregation", KEY_AGGREGATION, "KIND", 0,
-     "plain: the coordinator sees each update (the only kind of this version)", 0},
+     "secure (default): the coordinator learns sums alone; plain: it sees each update, for "
+     "comparisons",
+     0},
+    {"update-bits", KEY_UPDATE_BITS, "N", 0,
+     "bits per coordinate of an update before masking, 8 to 32 (16); the modulus is derived", 0},
+    {"weight-cap", KEY_WEIGHT_CAP, "N", 0,
+     "a participant with more examples counts as one with so many (10000)", 0},
+    {"clip-norm", KEY_CLIP_NORM, "X", 0,
+     "clip each update to this L2 norm in every round (from round to round twice the mean norm)",
+     0},
+    {"no-rotation", KEY_NO_ROTATION, NULL, 0, "round updates as they are, without a Hadamard turn",
+     0},
+    {"max-corrupt", KEY_MAX_CORRUPT, "X", 0,
+     "share of a cohort that may side with the coordinator (0.2; from 100 participants on 0.05)",
+     0},
+    {"max-dropout", KEY_MAX_DROPOUT, "X", 0,
+     "share of a cohort that may vanish without stopping a round (0.3, or what the threshold "
+     "leaves)",
+     0},
+    {"semi-honest", KEY_SEMI_HONEST, NULL, 0,
+     "the coordinator is trusted to follow the protocol: smaller graphs, lower thresholds", 0},
+    {"graph", KEY_GRAPH, "KIND", 0,
+     "who masks with whom: complete, regular (by size: complete below 100 participants)", 0},
+    {"key-timeout", KEY_KEY_TIMEOUT, "S", 0, "longest wait for keys and for shares (30)", 0},
+    {"unmask-timeout", KEY_UNMASK_TIMEOUT, "S", 0, "… for consents and for unmasking (30)", 0},
     {"server-optimiser", KEY_SERVER_OPTIMISER, "KIND", 0, "fedavg (default), fedavgm or fedadam",
      0},
     {"server-learning-rate", KEY_SERVER_LEARNING_RATE, "X", 0,
@@ -113,6 +147,59 @@ static error_t parse_training(int key, const char *arg, const struct argp_state 
     return 0;
 }
 
+static enum pf_aggregation aggregation_kind(const struct argp_state *state, const char *text)
+{
+    if (strcmp(text, pf_aggregation_name(PF_AGGREGATION_SECURE)) == 0) return PF_AGGREGATION_SECURE;
+    if (strcmp(text, pf_aggregation_name(PF_AGGREGATION_PLAIN)) != 0)
+        argp_error(state, "--aggregation: '%s' is neither secure nor plain", text);
+    return PF_AGGREGATION_PLAIN;
+}
+
+static enum pf_graph_kind graph_kind(const struct argp_state *state, const char *text)
+{
+    if (strcmp(text, pf_graph_name(PF_GRAPH_COMPLETE)) == 0) return PF_GRAPH_COMPLETE;
+    if (strcmp(text, pf_graph_name(PF_GRAPH_HARARY)) != 0)
+        argp_error(state, "--graph: '%s' is neither complete nor regular", text);
+    return PF_GRAPH_HARARY;
+}
+
+static error_t parse_secure(int key, const char *arg, const struct argp_state *state,
+                            struct pf_coordinator_config *config)
+{
+    struct pf_masking_order *masking = &config->masking;
+    switch (key) {
+    case KEY_AGGREGATION: config->aggregation = aggregation_kind(state, arg); break;
+    case KEY_UPDATE_BITS:
+        masking->value_bits = (uint32_t)pf_cli_number(
+            state, "--update-bits", arg, PF_CODEC_MIN_VALUE_BITS, PF_CODEC_MAX_VALUE_BITS);
+        break;
+    case KEY_WEIGHT_CAP:
+        masking->weight_cap =
+            (uint32_t)pf_cli_number(state, "--weight-cap", arg, 1, PF_MAX_WEIGHT_CAP);
+        break;
+    case KEY_CLIP_NORM:
+        for (size_t s = 0; s < PF_CODEC_SEGMENTS; s++)
+            masking->clip[s] = pf_cli_real(state, "--clip-norm", arg, PF_MIN_CLIP, PF_MAX_CLIP);
+        config->fixed_clip = true;
+        break;
+    case KEY_NO_ROTATION: masking->rotate = false; break;
+    case KEY_MAX_CORRUPT:
+        config->corrupt = pf_cli_real(state, "--max-corrupt", arg, 0, 0.99);
+        break;
+    case KEY_MAX_DROPOUT:
+        config->dropouts = pf_cli_real(state, "--max-dropout", arg, 0, 0.99);
+        break;
+    case KEY_SEMI_HONEST: config->adversary = PF_SEMI_HONEST; break;
+    case KEY_GRAPH: config->graph = graph_kind(state, arg); break;
+    case KEY_KEY_TIMEOUT: config->key_timeout_ms = seconds(state, "--key-timeout", arg, 0.1); break;
+    case KEY_UNMASK_TIMEOUT:
+        config->unmask_timeout_ms = seconds(state, "--unmask-timeout", arg, 0.1);
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
 /* What needs the whole line: the optimiser's own figures may come before its name. */
 static void finish_rounds(const struct argp_state *state, struct pf_options_rounds *self)
 {
@@ -135,10 +222,6 @@ static error_t parse_rounds(int key, char *arg, struct argp_state *state)
         pf_coordinator_config_default(config);
         break;
     case ARGP_KEY_SUCCESS: finish_rounds(state, self); break;
-    case KEY_AGGREGATION:
-        if (strcmp(arg, pf_aggregation_name(PF_AGGREGATION_PLAIN)) != 0)
-            argp_error(state, "--aggregation: '%s' is not in this version; use plain", arg);
-        break;
     case KEY_MIN_COHORT:
         config->min_cohort = (uint32_t)pf_cli_number(state, "--min-cohort", arg, 1, PF_MAX_COHORT);
         break;
@@ -166,9 +249,16 @@ static error_t parse_rounds(int key, char *arg, struct argp_state *state)
     case KEY_SERVER_MOMENTUM:
         self->server_momentum = pf_cli_real(state, "--server-momentum", arg, 0, 0.9999);
         break;
-    default: return parse_training(key, arg, state, &config->order);
+    default:
+        if (parse_secure(key, arg, state, config) == 0) return 0;
+        return parse_training(key, arg, state, &config->order);
     }
     return 0;
+}
+
+uint32_t pf_options_update_bits(const struct pf_options_rounds *self)
+{
+    return self->config.aggregation == PF_AGGREGATION_SECURE ? self->config.masking.value_bits : 32;
 }
 
 const struct argp pf_options_rounds_argp = {.options = options, .parser = parse_rounds};

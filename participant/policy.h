@@ -7,9 +7,6 @@
 
 #include "proto/message.h"
 
-/* A sum of two tells each of the two what the other sent. */
-#define PF_MIN_SECURE_COHORT 3u
-
 struct pf_participant_policy {
     /* Refuse rounds and sums of fewer participants; 0: PF_MIN_SECURE_COHORT, plain 1. */
     uint32_t min_cohort;

@@ -17,6 +17,9 @@
 
 #include "common/secagg/graph.h"
 
+/* A sum of two tells each of the two what the other sent. */
+#define PF_MIN_SECURE_COHORT 3u
+
 #define PF_SECAGG_SIGMA 40u /* 2^−σ: the chance that a graph protects somebody too little */
 #define PF_SECAGG_ETA 20u   /* 2^−η: the chance that dropouts within δ stop a round */
 #define PF_SECAGG_COMPLETE_BELOW 100u

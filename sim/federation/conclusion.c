@@ -32,6 +32,7 @@ static void fill_in(const struct pf_conclusion_config *config, const struct pf_m
         .participants = config->n_participants,
         .rounds = result->rounds_completed,
         .aggregation = result->aggregation,
+        .update_bits = config->update_bits,
         .array = &conclusion->array,
         .epsilon = NAN,
         .seconds = config->seconds,

@@ -11,6 +11,7 @@ struct pf_conclusion_config {
     const char *data; /* "cifar10"; NULL: no test set */
     uint64_t seed;
     size_t n_participants;
+    uint32_t update_bits; /* before masking; 32 when plain */
     struct pf_array array;
     const struct pf_dataset *test_set; /* NULL: accuracy on the array stays unknown */
     size_t n_checked;                  /* test images compared with the integer reference */

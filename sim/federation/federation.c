@@ -129,6 +129,14 @@ static void add_data(struct arguments *self, const struct pf_federation_config *
     if (!config->augmentation) add(self, "--no-augmentation");
 }
 
+/* Who launches a federation agrees, for its participants, to what its coordinator is told. */
+static void add_policy(struct arguments *self, const struct pf_coordinator_config *config)
+{
+    if (config->aggregation == PF_AGGREGATION_PLAIN) add(self, "--allow-plain");
+    if (config->corrupt >= 0) add(self, "--max-corrupt=%.17g", config->corrupt);
+    if (config->adversary == PF_SEMI_HONEST) add(self, "--semi-honest");
+}
+
 static size_t threads_each(const struct pf_federation_config *config)
 {
     if (config->threads_per_participant > 0) return config->threads_per_participant;
@@ -153,6 +161,8 @@ static enum pf_status spawn_participant(struct federation *self, size_t index, c
     add(arguments, "--authority=%s/keys/authority.pub", folder);
     add(arguments, "--connect=%s", endpoint);
     add_data(arguments, config, index);
+    add(arguments, "--state=%s/participants/%s", folder, name);
+    add_policy(arguments, &config->coordinator);
     add(arguments, "--threads=%zu", threads_each(config));
     add(arguments, "--seed=%llu", (unsigned long long)config->seed);
     char log_path[PATH_MAX];
@@ -216,6 +226,12 @@ static enum pf_status check(const struct pf_federation_config *config, struct pf
         return pf_fail(err, PF_INVALID,
                        "%zu participants; give 1 to %u on one host (--participants)",
                        config->n_participants, PF_MAX_LOCAL_PARTICIPANTS);
+    if (config->coordinator.aggregation == PF_AGGREGATION_SECURE &&
+        config->n_participants < PF_MIN_SECURE_COHORT)
+        return pf_fail(err, PF_INVALID,
+                       "a sum of %zu hides nothing: give at least %u participants "
+                       "(--participants), or --aggregation plain",
+                       config->n_participants, PF_MIN_SECURE_COHORT);
     return PF_OK;
 }
 

@@ -62,7 +62,7 @@ static json_t *summary_json(const struct pf_summary *self)
 {
     return json_pack(
         "{s:I, s:s?, s:o, s:I, s:I, s:s, s:{s:o, s:o, s:o, s:o}, s:{s:I, s:I}, s:o,"
-        " s:{s:o, s:o, s:o}, s:o, s:o}",
+        " s:{s:o, s:o, s:o}, s:o, s:o, s:I}",
         "seed", (json_int_t)self->seed, "data", self->data, "network", network_json(&self->network),
         "participants", (json_int_t)self->participants, "rounds", (json_int_t)self->rounds,
         "aggregation", pf_aggregation_name(self->aggregation), "accuracy_percent", "dense",
@@ -73,7 +73,8 @@ static json_t *summary_json(const struct pf_summary *self)
         "upload_per_participant", count_or_null(self->bytes.upload_per_participant),
         "download_per_participant", count_or_null(self->bytes.download_per_participant),
         "dense_update", count_or_null(self->bytes.dense_update), "epsilon",
-        real_or_null(self->epsilon), "seconds", real_or_null(self->seconds));
+        real_or_null(self->epsilon), "seconds", real_or_null(self->seconds), "update_bits",
+        (json_int_t)self->update_bits);
 }
 
 enum pf_status pf_summary_json(const struct pf_summary *self, struct pf_buffer *text,
@@ -203,7 +204,8 @@ static void put_transport(struct page *page, const struct pf_summary *self)
         bytes_text(up, self->bytes.upload_per_participant),
         bytes_text(dense, self->bytes.dense_update));
     put(page, "  %-24s %12s\n", "received", bytes_text(down, self->bytes.download_per_participant));
-    put(page, "  %-24s %12s\n", "aggregation", pf_aggregation_name(self->aggregation));
+    put(page, "  %-24s %12s   (%u bits per coordinate)\n", "aggregation",
+        pf_aggregation_name(self->aggregation), self->update_bits);
 }
 
 enum pf_status pf_summary_table(const struct pf_summary *self, struct pf_buffer *text,

@@ -16,6 +16,7 @@ struct pf_summary {
     size_t participants;
     uint32_t rounds; /* completed */
     enum pf_aggregation aggregation;
+    uint32_t update_bits; /* per coordinate before masking; 32 when plain */
     struct {
         double dense, combined, retrained, array; /* percent of the test set */
     } accuracy;
