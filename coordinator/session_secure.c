@@ -4,7 +4,8 @@
  *   REVEALING    over when all have revealed; without any one of them the round is lost
  *   SHARING      over when all have shared, or at the step's deadline
  *   COLLECTING   over when all updates are in, or at the round's deadline
- *   CONSENTING   over when all survivors that can answer have, or at the step's deadline
+ *   CONSENTING   over when all survivors have consented, PF_CONSENT_LINGER_MS after enough have, or
+ *                at the step's deadline
  *   UNMASKING    over when all have answered, PF_UNMASK_LINGER_MS after there are enough answers,
  *                or at the step's deadline
  *
@@ -173,6 +174,7 @@ enum pf_status pf_cs_secure_begin(struct pf_coordinator_session *self,
     PF_TRY(pf_secagg_server_create(&server, &self->secagg, err));
     pf_cs_set_phase(self, PF_COORDINATOR_ADVERTISING);
     self->step_deadline_ms = now_ms + key_timeout_ms(self);
+    self->linger_ms = INT64_MAX;
     plan_telling(self, now_ms);
     return PF_OK;
 }
@@ -190,7 +192,30 @@ static enum pf_coordinator_phase phase_of(enum pf_secagg_phase phase)
     return PF_COORDINATOR_UNMASKING;
 }
 
-/* Those who delivered go on, unless they are too few. */
+/* Who shared, but has too few neighbours who did, is not in the sum. */
+static bool pruned(const struct pf_coordinator_session *self, size_t member)
+{
+    return !pf_secagg_server_awaits(self->secagg, (uint32_t)member);
+}
+
+/* The machine has moved on: so does the session. */
+static enum pf_status enter_step(struct pf_coordinator_session *self, int64_t now_ms,
+                                 struct pf_error *err)
+{
+    enum pf_coordinator_phase phase = phase_of(pf_secagg_server_phase(self->secagg));
+    pf_cs_set_phase(self, phase);
+    bool late = phase == PF_COORDINATOR_CONSENTING || phase == PF_COORDINATOR_UNMASKING;
+    self->step_deadline_ms =
+        now_ms + (late ? self->config.unmask_timeout_ms : key_timeout_ms(self));
+    self->linger_ms = INT64_MAX;
+    if (phase == PF_COORDINATOR_COLLECTING) {
+        pf_cs_set_update_bytes(self, pf_secagg_server_packed_bytes(self->secagg));
+        PF_TRY(pf_cs_drop_late(self, pruned, "too few of its neighbours shared keys", err));
+    }
+    return tell_all(self, now_ms, err);
+}
+
+/* Those who delivered go on; if they are too few, the round is over. */
 static enum pf_status advance(struct pf_coordinator_session *self, int64_t now_ms,
                               struct pf_error *err)
 {
@@ -198,15 +223,7 @@ static enum pf_status advance(struct pf_coordinator_session *self, int64_t now_m
     enum pf_status status = pf_secagg_server_advance(self->secagg, &why);
     if (status == PF_NO_MEMORY) return pf_fail(err, status, "%s", why.text);
     if (status != PF_OK) return pf_cs_abandon_round(self, now_ms, why.text, err);
-    bool masked = self->phase == PF_COORDINATOR_COLLECTING;
-    pf_cs_set_phase(self, phase_of(pf_secagg_server_phase(self->secagg)));
-    bool late = masked || self->phase == PF_COORDINATOR_UNMASKING;
-    self->step_deadline_ms =
-        now_ms + (late ? self->config.unmask_timeout_ms : key_timeout_ms(self));
-    self->unmask_deadline_ms = INT64_MAX;
-    if (self->phase == PF_COORDINATOR_COLLECTING)
-        pf_cs_set_update_bytes(self, pf_secagg_server_packed_bytes(self->secagg));
-    return tell_all(self, now_ms, err);
+    return enter_step(self, now_ms, err);
 }
 
 static enum pf_status abandon_short(struct pf_coordinator_session *self, uint32_t have,
@@ -258,13 +275,30 @@ static enum pf_status decide_updates(struct pf_coordinator_session *self, int64_
     return pending > 0 ? PF_OK : advance(self, now_ms, err);
 }
 
+/* Consents that promise that the round can be ended: in a complete graph the threshold; in a
+ * regular one all but the dropouts that it was drawn for. */
+static uint32_t enough_consents(const struct pf_coordinator_session *self)
+{
+    uint32_t threshold = pf_secagg_server_threshold(self->secagg);
+    if (pf_secagg_server_parameters(self->secagg)->graph == PF_GRAPH_COMPLETE) return threshold;
+    uint32_t survivors = pf_cs_count_part(self, PF_PART_COUNTED);
+    return PF_MAX(survivors - (uint32_t)(self->config.dropouts * survivors), threshold);
+}
+
 static enum pf_status decide_consenting(struct pf_coordinator_session *self, int64_t now_ms,
                                         struct pf_error *err)
 {
-    bool enough = count_delivered(self) >= pf_secagg_server_threshold(self->secagg);
-    bool over = now_ms >= self->step_deadline_ms ||
-                pf_cs_count(self, enough ? awaited_now : pf_cs_awaited) == 0;
-    return over ? advance(self, now_ms, err) : PF_OK;
+    if (now_ms >= self->step_deadline_ms || pf_cs_count(self, pf_cs_awaited) == 0)
+        return advance(self, now_ms, err);
+    if (count_delivered(self) < enough_consents(self)) return PF_OK;
+    if (self->linger_ms == INT64_MAX) self->linger_ms = now_ms + PF_CONSENT_LINGER_MS;
+    if (now_ms < self->linger_ms && pf_cs_count(self, awaited_now) > 0) return PF_OK;
+    enum pf_status status = pf_secagg_server_advance(self->secagg, err);
+    if (status == PF_OK) return enter_step(self, now_ms, err);
+    if (status == PF_NO_MEMORY) return status;
+    /* Some neighbourhood lacks consents after all; more may come until the deadline. */
+    self->linger_ms = now_ms + PF_CONSENT_LINGER_MS;
+    return PF_OK;
 }
 
 /* Everything the job needs, and the end of the machine. */
@@ -292,9 +326,8 @@ static enum pf_status decide_unmasking(struct pf_coordinator_session *self, int6
                                        struct pf_error *err)
 {
     bool enough = pf_secagg_server_can_unmask(self->secagg);
-    if (enough && self->unmask_deadline_ms == INT64_MAX)
-        self->unmask_deadline_ms = now_ms + PF_UNMASK_LINGER_MS;
-    bool over = now_ms >= PF_MIN(self->step_deadline_ms, self->unmask_deadline_ms) ||
+    if (enough && self->linger_ms == INT64_MAX) self->linger_ms = now_ms + PF_UNMASK_LINGER_MS;
+    bool over = now_ms >= PF_MIN(self->step_deadline_ms, self->linger_ms) ||
                 pf_cs_count(self, enough ? awaited_now : pf_cs_awaited) == 0;
     return over ? start_apply(self, now_ms, err) : PF_OK;
 }
@@ -338,8 +371,7 @@ int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self)
     for (size_t i = 0; i < self->config.n_members; i++)
         if (awaited_now(self, i)) wake = PF_MIN(wake, self->members[i].tell_ms);
     if (self->phase == PF_COORDINATOR_COLLECTING) return wake;
-    wake = PF_MIN(wake, self->step_deadline_ms);
-    return self->phase == PF_COORDINATOR_UNMASKING ? PF_MIN(wake, self->unmask_deadline_ms) : wake;
+    return PF_MIN(wake, PF_MIN(self->step_deadline_ms, self->linger_ms));
 }
 
 /* ---- clipping ----------------------------------------------------------------------------- */

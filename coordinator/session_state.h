@@ -64,8 +64,9 @@ struct pf_coordinator_session {
     bool gathered;            /* the wait before the first round is over */
     int64_t gather_until_ms;  /* 0: not begun */
     int64_t round_deadline_ms;
-    int64_t step_deadline_ms;   /* secure, in every step but COLLECTING */
-    int64_t unmask_deadline_ms; /* UNMASKING: end of the lingering; INT64_MAX before */
+    int64_t step_deadline_ms; /* secure, in every step but COLLECTING */
+    int64_t linger_ms;        /* CONSENTING, UNMASKING: there is enough, and no more waiting from
+                                 then on; INT64_MAX before */
 
     struct pf_coordinator_counters counters;
     struct pf_coordinator_action *actions; /* [n_actions], the first `drained` moved out */

@@ -37,6 +37,7 @@ struct pf_coordinator_session_config fx_config(void)
         .gather_ms = GATHER_MS,
         .round_timeout_ms = ROUND_MS,
         .liveness_ms = LIVENESS_MS,
+        .upload_idle_ms = UPLOAD_IDLE_MS,
     };
     for (size_t s = 0; s < 2; s++)
         config.schedule.stages[s] =
@@ -51,8 +52,10 @@ static void note_event(struct asked *asked, const char *text)
     asked->n_events++;
 }
 
-static void note_message(struct asked *asked, size_t member, const struct pf_message *message)
+static void note_message(struct fixture *self, size_t member, const struct pf_message *message)
 {
+    struct asked *asked = &self->asked;
+    if (self->deliver != NULL) self->deliver(self->deliver_context, member, message);
     asked->sent[member][message->kind]++;
     switch (message->kind) {
     case PF_MESSAGE_REFUSAL: asked->refusal[member] = message->refusal; break;
@@ -66,14 +69,15 @@ static void note_message(struct asked *asked, size_t member, const struct pf_mes
     }
 }
 
-static void note_action(struct asked *asked, struct pf_coordinator_action *action)
+static void note_action(struct fixture *self, struct pf_coordinator_action *action)
 {
+    struct asked *asked = &self->asked;
     /* Nothing comes after the end but answers to late messages. */
     if (asked->n_finish > 0) assert_int_equal(action->kind, PF_ACTION_SEND);
     switch (action->kind) {
     case PF_ACTION_SEND:
         for (size_t i = 0; i < action->n_members; i++)
-            note_message(asked, action->members[i], &action->message);
+            note_message(self, action->members[i], &action->message);
         break;
     case PF_ACTION_SEND_CHUNK: asked->n_chunks++; break;
     case PF_ACTION_COMBINE:
@@ -86,6 +90,10 @@ static void note_action(struct asked *asked, struct pf_coordinator_action *actio
         pf_sum_destroy(asked->sum);
         asked->sum = action->sum;
         action->sum = NULL;
+        pf_unmasking_destroy(asked->unmasking);
+        asked->unmasking = action->unmasking;
+        action->unmasking = NULL;
+        asked->codec = action->codec;
         break;
     case PF_ACTION_STORE_ROUND:
         asked->n_rounds++;
@@ -104,7 +112,7 @@ static void drain(struct fixture *self)
 {
     struct pf_coordinator_action action;
     while (pf_coordinator_session_next_action(self->session, &action)) {
-        note_action(&self->asked, &action);
+        note_action(self, &action);
         pf_coordinator_action_finish(&action);
     }
 }
@@ -113,17 +121,16 @@ struct fixture *fx_create(const struct pf_coordinator_session_config *config)
 {
     struct fixture *self = PF_ALLOC(1, struct fixture);
     assert_non_null(self);
-    struct pf_public_identity members[N_MEMBERS] = {0};
+    if (config->members != NULL) memcpy(self->members, config->members, sizeof self->members);
     for (size_t i = 0; i < N_MEMBERS; i++)
-        snprintf(members[i].name, sizeof members[i].name, "%s", names[i]);
+        snprintf(self->members[i].name, sizeof self->members[i].name, "%s", names[i]);
     self->config = *config;
-    self->config.members = members;
+    self->config.members = self->members;
     self->now = 1000;
     self->n_parameters = N_PARAMETERS;
     struct pf_error err;
     assert_int_equal(pf_coordinator_session_create(&self->config, self->now, &self->session, &err),
                      PF_OK);
-    self->config.members = NULL;
     return self;
 }
 
@@ -131,6 +138,7 @@ void fx_destroy(struct fixture *self)
 {
     pf_coordinator_session_destroy(self->session);
     pf_sum_destroy(self->asked.sum);
+    pf_unmasking_destroy(self->asked.unmasking);
     pf_free(self);
 }
 
@@ -237,7 +245,8 @@ void fx_job_done(struct fixture *self, double accuracy_percent)
 {
     struct pf_served_model model = {.n_bytes = (uint64_t)PF_CHUNK_BYTES + 10,
                                     .n_chunks = N_MODEL_CHUNKS,
-                                    .n_parameters = self->n_parameters};
+                                    .n_parameters = self->n_parameters,
+                                    .n_trained = self->n_parameters - self->n_statistics};
     self->model_hash.bytes[0]++;
     model.hash = self->model_hash;
     model.chunk_hashes = PF_ALLOC(N_MODEL_CHUNKS, struct pf_hash);
@@ -263,7 +272,9 @@ void fx_start(struct fixture *self)
     for (size_t i = 0; i < N_MEMBERS; i++) fx_hello(self, i);
     assert_int_equal(self->session->phase, PF_COORDINATOR_COMBINING);
     fx_job_done(self, 50);
-    assert_int_equal(self->session->phase, PF_COORDINATOR_COLLECTING);
+    assert_int_equal(self->session->phase, self->config.aggregation == PF_AGGREGATION_SECURE
+                                               ? PF_COORDINATOR_ADVERTISING
+                                               : PF_COORDINATOR_COLLECTING);
 }
 
 int64_t fx_run_silent(struct fixture *self, int64_t limit_ms)

@@ -17,12 +17,15 @@ enum { ALICE, BOB, CAROL, DAVE, N_MEMBERS };
 #define GATHER_MS 500
 #define ROUND_MS 5000
 #define LIVENESS_MS 2000
+#define UPLOAD_IDLE_MS 3000
 
 /* What the session asked for, added up as it is drained. */
 struct asked {
     size_t n_combine, n_apply, n_rounds, n_events, n_chunks, n_finish;
     uint32_t combine_stage, apply_round;
-    struct pf_sum *sum; /* of the last APPLY */
+    struct pf_sum *sum;             /* of the last APPLY */
+    struct pf_unmasking *unmasking; /* … secure */
+    struct pf_codec_config codec;   /* … */
     struct pf_round_record record;
     bool success;
     char sentence[PF_MAX_EVENT_BYTES];
@@ -36,14 +39,20 @@ struct asked {
 
 struct fixture {
     struct pf_coordinator_session_config config;
+    struct pf_public_identity members[N_MEMBERS];
     struct pf_coordinator_session *session;
     struct asked asked;
     int64_t now;
-    size_t n_parameters;       /* N_PARAMETERS unless set */
+    size_t n_parameters; /* N_PARAMETERS unless set */
+    size_t n_statistics; /* of them; 0 unless set */
+    /* Told of every message to a member; NULL unless set. */
+    void (*deliver)(void *context, size_t member, const struct pf_message *message);
+    void *deliver_context;
     struct pf_hash model_hash; /* of the model now served */
 };
 
 struct pf_coordinator_session_config fx_config(void);
+/* Of config->members the names are replaced; NULL: all zero but for them. */
 struct fixture *fx_create(const struct pf_coordinator_session_config *config);
 void fx_destroy(struct fixture *self);
 

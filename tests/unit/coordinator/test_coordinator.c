@@ -104,6 +104,7 @@ static int setup(void **state)
             .combine = {.alpha = {s == 0 ? 2 : 4}, .gamma = 1.75, .density = {s == 0 ? 0.6 : 0.3}},
             .rounds = 2,
             .schedule_end = 1};
+    site->config.aggregation = PF_AGGREGATION_PLAIN;
     site->config.min_cohort = 2;
     site->config.quorum = 2;
     site->config.join_timeout_ms = 20000;

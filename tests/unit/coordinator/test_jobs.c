@@ -158,6 +158,7 @@ static void test_combine_and_apply(void **state)
     PF_CLEANUP(pf_model_destroyp) struct pf_model *before = decode(combined);
     assert_true(pf_model_is_packed(before));
     assert_int_equal(combined->served.n_parameters, before->n_parameters);
+    assert_int_equal(combined->served.n_trained, before->n_trained);
     struct pf_hash hash = pf_hash_bytes(combined->bytes.bytes, combined->bytes.length);
     assert_true(pf_hash_equal(&hash, &combined->served.hash));
     assert_int_equal(combined->served.n_chunks, 1);
@@ -216,15 +217,17 @@ static void test_chunks_of_a_model(void **state)
     block[PF_CHUNK_BYTES] = 1;
     assert_int_equal(pf_buffer_append(&bytes, block, 2 * PF_CHUNK_BYTES + 1, NULL), PF_OK);
     struct pf_served_model model;
-    assert_int_equal(pf_served_model_describe(&bytes, 7, &model, NULL), PF_OK);
+    assert_int_equal(pf_served_model_describe(&bytes, 5, 7, &model, NULL), PF_OK);
     assert_int_equal(model.n_chunks, 3);
+    assert_int_equal(model.n_trained, 5);
+    assert_int_equal(model.n_parameters, 7);
     assert_int_equal(model.n_bytes, 2 * PF_CHUNK_BYTES + 1);
     struct pf_hash last = pf_hash_bytes(block, 1);
     assert_true(pf_hash_equal(&model.chunk_hashes[2], &last));
     assert_false(pf_hash_equal(&model.chunk_hashes[0], &model.chunk_hashes[1]));
     pf_served_model_finish(&model);
     bytes.length = 0;
-    assert_int_equal(pf_served_model_describe(&bytes, 7, &model, NULL), PF_INVALID);
+    assert_int_equal(pf_served_model_describe(&bytes, 5, 7, &model, NULL), PF_INVALID);
     free(block);
 }
 

@@ -115,7 +115,7 @@ static void check(const struct chaos *self)
     assert_true(fx->asked.n_finish == (pf_cs_ended(session) ? 1 : 0));
     for (size_t i = 0; i < N_MEMBERS; i++) {
         const struct pf_member *member = &session->members[i];
-        if (!pf_cs_pending(member) || session->phase != PF_COORDINATOR_COLLECTING)
+        if (!pf_cs_pending(session, i) || session->phase != PF_COORDINATOR_COLLECTING)
             assert_null(member->update);
     }
 }

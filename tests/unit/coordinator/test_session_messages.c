@@ -160,12 +160,13 @@ static void test_chunks_reordered_and_repeated(void **state)
 {
     struct fixture *fx = *state;
     fx_start(fx);
-    const uint32_t order[] = {2, 0, 2, 2, 0, 1};
+    const uint32_t order[] = {0, 2, 0, 2, 2, 1};
     for (size_t i = 0; i < PF_ARRAY_LENGTH(order); i++) {
         assert_int_equal(fx->asked.sent[ALICE][PF_MESSAGE_UPDATE_RECEIPT], 0);
         fx_chunk(fx, ALICE, 1, order[i], 5);
     }
     assert_int_equal(fx->asked.sent[ALICE][PF_MESSAGE_UPDATE_RECEIPT], 1);
+    assert_int_equal(fx->asked.sent[ALICE][PF_MESSAGE_UPDATE_GRANT], 2);
     assert_int_equal(pf_coordinator_session_counters(fx->session)->repeated, 3);
     assert_int_equal(pf_sum_count(fx->session->sum), 1);
     float *mean = calloc(N_PARAMETERS, sizeof *mean);
@@ -251,7 +252,7 @@ static void test_wrong_chunks(void **state)
 {
     struct fixture *fx = *state;
     fx_start(fx);
-    fx_chunk(fx, ALICE, 1, 1, 1); /* a partial update is not disturbed either */
+    fx_chunk(fx, ALICE, 1, 0, 1); /* a partial update is not disturbed either */
     struct pf_message good = fx_chunk_message(fx, 1, 0, 1);
     struct pf_message bad = good;
     const uint32_t counts[] = {
@@ -288,12 +289,12 @@ static void test_not_a_number(void **state)
     fx_start(fx);
     fx_update(fx, ALICE, 1, 1);
     double weight = pf_sum_weight(fx->session->sum);
+    fx_chunk(fx, BOB, 1, 0, 1);
     struct pf_message chunk = fx_chunk_message(fx, 1, 1, 1);
     const uint8_t nan[4] = {0, 0, 0xc0, 0x7f};
     memcpy(chunk.chunk.bytes + 400, nan, sizeof nan);
     fx_receive(fx, BOB, &chunk);
     pf_message_finish(&chunk);
-    fx_chunk(fx, BOB, 1, 0, 1);
     fx_chunk(fx, BOB, 1, 2, 1);
     assert_int_equal(fx->asked.refusal[BOB].reason, PF_REASON_UPDATE_INVALID);
     assert_int_equal(refused(fx, PF_REASON_UPDATE_INVALID), 1);
@@ -392,11 +393,119 @@ static void test_members_are_told_apart(void **state)
     struct fixture *fx = *state;
     fx_start(fx);
     fx_chunk(fx, ALICE, 1, 0, 1);
+    fx_chunk(fx, BOB, 1, 0, 1);
     fx_chunk(fx, BOB, 1, 1, 1);
-    fx_chunk(fx, CAROL, 1, 2, 1);
+    struct pf_message last = fx_chunk_message(fx, 1, 2, 1);
+    assert_refused(fx, CAROL, &last, PF_REASON_BUSY); /* granted to others, not to her */
+    pf_message_finish(&last);
     assert_int_equal(pf_sum_count(fx->session->sum), 0);
     assert_int_equal(fx->session->members[ALICE].n_received, 1);
-    assert_int_equal(fx->session->members[BOB].n_received, 1);
+    assert_int_equal(fx->session->members[BOB].n_received, 2);
+    assert_int_equal(fx->session->members[CAROL].n_received, 0);
+}
+
+/* ---- room for updates ----------------------------------------------------------------------- */
+
+static struct fixture *with_slots(size_t n_slots)
+{
+    struct pf_coordinator_session_config config = fx_config();
+    config.upload_budget_bytes = n_slots * pf_update_size(PF_AGGREGATION_PLAIN, N_PARAMETERS);
+    if (n_slots == 0) config.upload_budget_bytes = 1; /* one there always is */
+    struct fixture *fx = fx_create(&config);
+    fx_start(fx);
+    return fx;
+}
+
+static void test_uploads_share_a_budget(void **state)
+{
+    (void)state;
+    for (size_t n_slots = 0; n_slots < 3; n_slots++) {
+        struct fixture *fx = with_slots(n_slots);
+        size_t n = n_slots > 0 ? n_slots : 1;
+        for (size_t i = 0; i < n; i++) fx_chunk(fx, i, 1, 0, 1);
+        struct pf_message first = fx_chunk_message(fx, 1, 0, 1);
+        assert_refused(fx, DAVE, &first, PF_REASON_BUSY);
+        assert_null(fx->session->members[DAVE].update);
+        assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_UPDATE_GRANT], 0);
+        fx_chunk(fx, ALICE, 1, 1, 1); /* who has a place goes on */
+        fx_chunk(fx, ALICE, 1, 2, 1);
+        assert_int_equal(fx->asked.sent[ALICE][PF_MESSAGE_UPDATE_RECEIPT], 1);
+        fx_receive(fx, DAVE, &first); /* her place is free now */
+        assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_UPDATE_GRANT], 1);
+        pf_message_finish(&first);
+        fx_destroy(fx);
+    }
+}
+
+static void test_idle_upload_makes_room(void **state)
+{
+    (void)state;
+    struct fixture *fx = with_slots(1);
+    fx_chunk(fx, ALICE, 1, 0, 1);
+    for (int i = 0; i < 2; i++) {
+        fx_tick(fx, UPLOAD_IDLE_MS / 2 - 1);
+        for (size_t m = 0; m < N_MEMBERS; m++) fx_alive(fx, m, 0);
+    }
+    struct pf_message first = fx_chunk_message(fx, 1, 0, 1);
+    fx_tick(fx, 1);
+    assert_refused(fx, BOB, &first, PF_REASON_BUSY);
+    assert_true(pf_coordinator_session_wake_ms(fx->session) <= fx->now + 1);
+    fx_tick(fx, 1);
+    fx_receive(fx, BOB, &first);
+    assert_int_equal(fx->asked.sent[BOB][PF_MESSAGE_UPDATE_GRANT], 1);
+    /* She is still in the round, and begins again when there is room. */
+    struct pf_message second = fx_chunk_message(fx, 1, 1, 1);
+    assert_refused(fx, ALICE, &second, PF_REASON_BUSY);
+    fx_chunk(fx, BOB, 1, 1, 1);
+    fx_chunk(fx, BOB, 1, 2, 1);
+    fx_update(fx, ALICE, 1, 1);
+    assert_int_equal(pf_sum_count(fx->session->sum), 2);
+    pf_message_finish(&first);
+    pf_message_finish(&second);
+    fx_destroy(fx);
+}
+
+static void test_short_updates_need_no_room(void **state)
+{
+    (void)state;
+    struct pf_coordinator_session_config config = fx_config();
+    config.upload_budget_bytes = 1;
+    struct fixture *fx = fx_create(&config);
+    fx->n_parameters = 10;
+    fx_start(fx);
+    for (size_t i = 0; i < N_MEMBERS; i++) {
+        fx_chunk(fx, i, 1, 0, 1);
+        assert_null(fx->session->members[i].update);
+        assert_int_equal(fx->asked.sent[i][PF_MESSAGE_UPDATE_GRANT], 0);
+        assert_int_equal(fx->asked.sent[i][PF_MESSAGE_UPDATE_RECEIPT], 1);
+    }
+    assert_int_equal(fx->asked.n_apply, 1);
+    fx_destroy(fx);
+}
+
+/* Round 0 stands for all of them. */
+static void test_declining_the_run(void **state)
+{
+    struct fixture *fx = *state;
+    fx_start(fx);
+    fx_decline(fx, DAVE, 0, "another network");
+    assert_non_null(
+        strstr(fx->asked.events, "dave takes no part in this run: declined: policy: another"));
+    assert_non_null(strstr(fx->asked.events, "round 1: dave dropped: declined the run"));
+    for (size_t i = 0; i < 3; i++) fx_update(fx, i, 1, 1);
+    fx_job_done(fx, 60);
+    assert_int_equal(fx->asked.offer[ALICE].round, 2);
+    assert_int_equal(fx->asked.offer[ALICE].cohort, 3);
+    assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_ROUND_OFFER], 1);
+    fx_update(fx, ALICE, 2, 1);
+    fx_decline(fx, ALICE, 0, "enough"); /* what is counted stays counted */
+    assert_int_equal(pf_sum_count(fx->session->sum), 1);
+    fx_update(fx, BOB, 2, 1);
+    fx_update(fx, CAROL, 2, 1);
+    fx_job_done(fx, 61);
+    assert_int_equal(fx->asked.record.included, 3);
+    assert_int_equal(fx->session->phase, PF_COORDINATOR_FAILED); /* two of four cannot be three */
+    assert_non_null(strstr(fx->asked.sentence, "alice and dave declined to take part"));
 }
 
 int main(void)
@@ -423,6 +532,10 @@ int main(void)
         TEST(test_newcomer_waits_for_the_next_round),
         TEST(test_decline_is_named_and_tamed),
         TEST(test_members_are_told_apart),
+        TEST(test_uploads_share_a_budget),
+        TEST(test_idle_upload_makes_room),
+        TEST(test_short_updates_need_no_room),
+        TEST(test_declining_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,7 @@ static void test_settings(void **state)
 {
     struct place *place = *state;
     assert_query(place, "PRAGMA journal_mode", "wal");
-    assert_query(place, "PRAGMA user_version", "1");
+    assert_query(place, "PRAGMA user_version", "2");
     assert_int_equal(pf_store_put(place->store, "seed", "7", NULL), PF_OK);
     assert_int_equal(pf_store_put(place->store, "seed", "8", NULL), PF_OK);
     assert_query(place, "SELECT value FROM run WHERE key = 'seed'", "8");
@@ -91,7 +91,14 @@ static void test_rows(void **state)
                                           .accuracy_percent = 71.25,
                                           .loss = (double)NAN,
                                           .upload_bytes = 1ull << 40,
-                                          .download_bytes = 5};
+                                          .download_bytes = 5,
+                                          .clip_trained = 4.5,
+                                          .clip_statistics = (double)NAN,
+                                          .figures_known = true,
+                                          .examples = 50000,
+                                          .evaluated = 49000,
+                                          .correct = 35000,
+                                          .clipped = 3};
     const struct pf_stored_stage stage = {.stage = 2,
                                           .rounds = 4,
                                           .nonzeros = 1234,
@@ -107,9 +114,79 @@ static void test_rows(void **state)
     assert_query(place, "SELECT upload_bytes FROM rounds", "1099511627776");
     assert_query(place, "SELECT outcome FROM rounds WHERE included = 8 AND dropped = 2",
                  "completed");
+    assert_query(place, "SELECT clip_trained FROM rounds WHERE clip_statistics IS NULL", "4.5");
+    assert_query(place,
+                 "SELECT correct FROM rounds WHERE examples = 50000 AND evaluated = 49000 AND "
+                 "clipped = 3",
+                 "35000");
     assert_query(place, "SELECT accuracy_percent FROM stages WHERE groups = 17", "NULL");
     assert_query(place, "SELECT text FROM events WHERE level = 'warning' AND round = 3",
                  "carol; DROP TABLE");
+}
+
+/* What nobody knows is not nought. */
+static void test_unknown_figures(void **state)
+{
+    struct place *place = *state;
+    const struct pf_stored_round round = {.round = 1,
+                                          .stage = 1,
+                                          .outcome = "completed",
+                                          .clip_trained = (double)NAN,
+                                          .clip_statistics = (double)NAN};
+    assert_int_equal(pf_store_round(place->store, &round, NULL), PF_OK);
+    assert_query(place,
+                 "SELECT count(*) FROM rounds WHERE examples IS NULL AND evaluated IS NULL AND "
+                 "correct IS NULL AND clipped IS NULL AND clip_trained IS NULL",
+                 "1");
+}
+
+/* A store of schema 1, with a round in it. */
+static const char *const schema_1 =
+    "CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE stages(stage INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL, "
+    "  seconds REAL NOT NULL, rounds INTEGER NOT NULL, nonzeros INTEGER NOT NULL, "
+    "  groups INTEGER NOT NULL, accuracy_percent REAL, loss REAL);"
+    "CREATE TABLE rounds(round INTEGER PRIMARY KEY, stage INTEGER NOT NULL, "
+    "  started_ms INTEGER NOT NULL, seconds REAL NOT NULL, cohort INTEGER NOT NULL, "
+    "  included INTEGER NOT NULL, dropped INTEGER NOT NULL, outcome TEXT NOT NULL, "
+    "  accuracy_percent REAL, loss REAL, upload_bytes INTEGER NOT NULL, "
+    "  download_bytes INTEGER NOT NULL);"
+    "CREATE TABLE events(id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, round INTEGER NOT NULL, "
+    "  level TEXT NOT NULL, text TEXT NOT NULL);"
+    "CREATE TABLE checkpoints(id INTEGER PRIMARY KEY AUTOINCREMENT, round INTEGER NOT NULL, "
+    "  kind TEXT NOT NULL, hash BLOB NOT NULL, bytes BLOB NOT NULL);"
+    "INSERT INTO rounds VALUES(1, 1, 5, 2.5, 10, 9, 1, 'completed', 70.5, 0.9, 100, 200);"
+    "PRAGMA user_version = 1;";
+
+static void test_schema_1_is_brought_up_to_date(void **state)
+{
+    struct place *place = *state;
+    char path[96];
+    snprintf(path, sizeof path, "%s/old.db", place->folder);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, schema_1, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    for (int twice = 0; twice < 2; twice++) {
+        PF_CLEANUP(pf_store_closep) struct pf_store *store = NULL;
+        const struct pf_stored_round round = {
+            .round = 2, .stage = 1, .outcome = "completed", .figures_known = true, .examples = 77};
+        struct pf_error err = {0};
+        if (pf_store_open(path, &store, &err) != PF_OK) fail_msg("%s", err.text);
+        assert_int_equal(pf_store_round(store, &round, NULL), PF_OK);
+    }
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_stmt *statement = NULL;
+    const char *const sql = "SELECT (SELECT user_version FROM pragma_user_version), "
+                            "(SELECT examples FROM rounds WHERE round = 2), "
+                            "(SELECT included FROM rounds WHERE round = 1 AND examples IS NULL)";
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(statement, 0), 2);
+    assert_int_equal(sqlite3_column_int(statement, 1), 77);
+    assert_int_equal(sqlite3_column_int(statement, 2), 9);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
 }
 
 static void test_transaction(void **state)
@@ -229,6 +306,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_settings),
         TEST(test_rows),
+        TEST(test_unknown_figures),
+        TEST(test_schema_1_is_brought_up_to_date),
         TEST(test_transaction),
         TEST(test_last_checkpoints_are_kept),
         TEST(test_places_that_cannot_be),
