@@ -8,6 +8,26 @@
 #define MAX_PARTIES 48u
 #define ROUND 7u
 
+#define BIT(member) (UINT64_C(1) << (member))
+#define ALL(n) (BIT(n) - 1)
+
+/* `call` (which uses &reason and &err) is refused for this reason, in these words. */
+#define EXPECT_REFUSED(call, why, words)                          \
+    do {                                                          \
+        enum pf_reason reason = PF_REASON_NONE;                   \
+        struct pf_error err = {0};                                \
+        assert_int_equal((call), PF_REFUSED);                     \
+        if (reason != (why) || strstr(err.text, (words)) == NULL) \
+            fail_msg("%s: %s", pf_reason_name(reason), err.text); \
+    } while (0)
+
+#define EXPECT_OK(call)                                                            \
+    do {                                                                           \
+        enum pf_reason reason = PF_REASON_NONE;                                    \
+        struct pf_error err = {0};                                                 \
+        if ((call) != PF_OK) fail_msg("%s: %s", pf_reason_name(reason), err.text); \
+    } while (0)
+
 struct party {
     uint8_t sign_secret[64], channel_secret[32], mask_secret[32];
     struct pf_scalar self_seed, mask_seed;
