@@ -86,6 +86,45 @@ static void evaluate(struct pf_scalar *value, const struct pf_scalar *coefficien
     }
 }
 
+static void split_by_horner(const struct pf_scalar *coefficients, uint32_t threshold,
+                            const uint32_t *x, size_t n, struct pf_scalar *shares)
+{
+    for (size_t i = 0; i < n; i++) evaluate(&shares[i], coefficients, threshold, x[i]);
+}
+
+/* The same numbers taken as the forward differences of the polynomial at 0: p(0), Δp(0), Δ²p(0), …
+ * determine a polynomial of that degree as coefficients do, one to one, so that random differences
+ * give a random polynomial too.  A step from x to x + 1 is threshold − 1 additions (Newton), which
+ * is less than half of Horner's rule where the xs lie close to each other.  Overwrites the
+ * differences.  place[x] − 1 is where the share at x belongs, 0: nowhere. */
+static void split_by_differences(struct pf_scalar *differences, uint32_t threshold,
+                                 const uint32_t *place, uint32_t max_x, struct pf_scalar *shares)
+{
+    for (uint32_t x = 1; x <= max_x; x++) {
+        for (uint32_t k = 0; k + 1 < threshold; k++)
+            add(&differences[k], &differences[k], &differences[k + 1]);
+        if (place[x] != 0) shares[place[x] - 1] = differences[0];
+    }
+}
+
+/* A product costs about as much as an addition, so Horner's rule two per coefficient and share. */
+static enum pf_status evaluate_all(struct pf_scalar *numbers, uint32_t threshold, const uint32_t *x,
+                                   size_t n, struct pf_scalar *shares, struct pf_error *err)
+{
+    uint32_t max_x = 0;
+    for (size_t i = 0; i < n; i++) max_x = PF_MAX(max_x, x[i]);
+    if (max_x > 2 * n) {
+        split_by_horner(numbers, threshold, x, n, shares);
+        return PF_OK;
+    }
+    uint32_t *place = PF_ALLOC((size_t)max_x + 1, uint32_t);
+    if (place == NULL) return pf_no_memory(err, "shares");
+    for (size_t i = 0; i < n; i++) place[x[i]] = (uint32_t)i + 1;
+    split_by_differences(numbers, threshold, place, max_x, shares);
+    pf_free(place);
+    return PF_OK;
+}
+
 enum pf_status pf_shamir_split(const struct pf_scalar *secret, uint32_t threshold,
                                const uint32_t *x, size_t n, struct pf_scalar *shares,
                                struct pf_error *err)
@@ -96,14 +135,14 @@ enum pf_status pf_shamir_split(const struct pf_scalar *secret, uint32_t threshol
                        "secret sharing: threshold %u of %zu shares; must be 1 to the number of "
                        "shares",
                        threshold, n);
-    struct pf_scalar *coefficients = PF_ALLOC(threshold, struct pf_scalar);
-    if (coefficients == NULL) return pf_no_memory(err, "a polynomial");
-    coefficients[0] = *secret;
-    for (uint32_t k = 1; k < threshold; k++) pf_scalar_random(&coefficients[k]);
-    for (size_t i = 0; i < n; i++) evaluate(&shares[i], coefficients, threshold, x[i]);
-    sodium_memzero(coefficients, threshold * sizeof *coefficients);
-    pf_free(coefficients);
-    return PF_OK;
+    struct pf_scalar *numbers = PF_ALLOC(threshold, struct pf_scalar);
+    if (numbers == NULL) return pf_no_memory(err, "a polynomial");
+    numbers[0] = *secret;
+    for (uint32_t k = 1; k < threshold; k++) pf_scalar_random(&numbers[k]);
+    enum pf_status status = evaluate_all(numbers, threshold, x, n, shares, err);
+    sodium_memzero(numbers, threshold * sizeof *numbers);
+    pf_free(numbers);
+    return status;
 }
 
 /* x[i] · Π_{j≠i} (x[j] − x[i]).  The differences are small, so that several of them, multiplied as
