@@ -227,8 +227,8 @@ static enum pf_status on_alive(struct pf_coordinator_session *self,
     struct pf_message answer = {.kind = PF_MESSAGE_ALIVE,
                                 .alive = {.round = here ? self->round : 0}};
     PF_TRY(pf_cs_send(self, arrival->member, &answer, err));
-    /* While updates are awaited, ALIVE says that it trains, not that it lacks anything. */
-    if (self->phase == PF_COORDINATOR_COLLECTING) return PF_OK;
+    /* While updates are awaited, one that trains lacks nothing yet. */
+    if (self->phase == PF_COORDINATOR_COLLECTING && arrival->message->alive.training) return PF_OK;
     return pf_cs_tell_again(self, arrival->member, arrival->now_ms, err);
 }
 

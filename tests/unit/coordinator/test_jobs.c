@@ -13,6 +13,7 @@
 
 #include "coordinator/jobs.h"
 #include "proto/model_file.h"
+#include "secure_fixture.h"
 
 struct bench {
     struct pf_model *model;
@@ -178,10 +179,98 @@ static void test_combine_and_apply(void **state)
     PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *applied = wait_result(bench);
     assert_int_equal(applied->status, PF_OK);
     assert_int_equal(applied->number, 1);
+    assert_int_equal(applied->n_included, 1);
+    assert_false(applied->figures_known);
     assert_int_equal(applied->optimiser.length, before->n_trained * sizeof(float));
     PF_CLEANUP(pf_model_destroyp) struct pf_model *after = decode(applied);
     for (size_t i = 0; i < n; i++)
         assert_true(fabsf(after->parameters[i] - before->parameters[i] - 0.25f) < 1e-5f);
+}
+
+/* A secure round of this model's size, up to the point where the worker takes over. */
+static struct secure_fixture *masked_round(const struct pf_model *model)
+{
+    struct pf_coordinator_session_config config = sx_config();
+    config.masking.weight_cap = 40;
+    config.masking.clip[0] = config.masking.clip[1] = 4 * sqrt((double)model->n_parameters);
+    struct secure_fixture *sx = sx_create(&config, model->n_parameters);
+    sx->fx->n_statistics = model->n_parameters - model->n_trained;
+    sx_start(sx);
+    sx_settle(sx);
+    assert_int_equal(sx->fx->session->phase, PF_COORDINATOR_APPLYING);
+    assert_non_null(sx->fx->asked.unmasking);
+    return sx;
+}
+
+static void test_apply_takes_the_masks_off(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *combined = wait_result(bench);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *before = decode(combined);
+    struct secure_fixture *sx = masked_round(before);
+    assert_int_equal(
+        pf_jobs_apply_secure(bench->jobs, 1, &sx->fx->asked.unmasking, &sx->fx->asked.codec, NULL),
+        PF_OK);
+    assert_null(sx->fx->asked.unmasking);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *applied = wait_result(bench);
+    if (applied->status != PF_OK) fail_msg("%s", applied->error.text);
+    assert_true(applied->figures_known);
+    assert_int_equal(applied->n_included, 4);
+    assert_int_equal(applied->figures[PF_FIGURE_EXAMPLES], 10 + 20 + 30 + 40);
+    assert_int_equal(applied->figures[PF_FIGURE_CORRECT], 50 + 51 + 52 + 53);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *after = decode(applied);
+    for (size_t i = 0; i < before->n_parameters; i++)
+        assert_true(fabsf(after->parameters[i] - before->parameters[i] - 3) < 0.1f);
+    sx_destroy(sx);
+}
+
+/* Every share is wrong: the round leads nowhere, and the model stays as it is. */
+static void test_wrong_shares_are_refused(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *combined = wait_result(bench);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *before = decode(combined);
+    struct secure_fixture *sx = masked_round(before);
+    struct pf_unmask_target *target = &sx->fx->asked.unmasking->targets[BOB];
+    for (uint32_t i = 0; i < target->n_shares; i++) target->shares[i].bytes[0] ^= (uint8_t)(i + 1);
+    assert_int_equal(
+        pf_jobs_apply_secure(bench->jobs, 1, &sx->fx->asked.unmasking, &sx->fx->asked.codec, NULL),
+        PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *applied = wait_result(bench);
+    assert_int_equal(applied->status, PF_REFUSED);
+    assert_true(strlen(applied->error.text) > 0);
+    assert_false(applied->figures_known);
+    sx_destroy(sx);
+    /* The next round begins with the same model. */
+    struct secure_fixture *next = masked_round(before);
+    assert_int_equal(pf_jobs_apply_secure(bench->jobs, 2, &next->fx->asked.unmasking,
+                                          &next->fx->asked.codec, NULL),
+                     PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *second = wait_result(bench);
+    assert_int_equal(second->status, PF_OK);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *after = decode(second);
+    assert_true(fabsf(after->parameters[0] - before->parameters[0] - 3) < 0.1f);
+    sx_destroy(next);
+}
+
+/* Numbers that no honest sum can hold: as bad as masks that stay on. */
+static void test_impossible_sums_are_refused(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *combined = wait_result(bench);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *before = decode(combined);
+    struct secure_fixture *sx = masked_round(before);
+    struct pf_ring *sum = sx->fx->asked.unmasking->sum;
+    pf_ring_set(sum, 0, pf_ring_get_signed(sum, 0) + 100000); /* a limb of the example count */
+    assert_int_equal(
+        pf_jobs_apply_secure(bench->jobs, 1, &sx->fx->asked.unmasking, &sx->fx->asked.codec, NULL),
+        PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *applied = wait_result(bench);
+    assert_int_equal(applied->status, PF_REFUSED);
+    sx_destroy(sx);
 }
 
 static void test_apply_of_nothing_fails_with_a_sentence(void **state)
@@ -237,6 +326,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_baseline),
         TEST(test_combine_and_apply),
+        TEST(test_apply_takes_the_masks_off),
+        TEST(test_wrong_shares_are_refused),
+        TEST(test_impossible_sums_are_refused),
         TEST(test_apply_of_nothing_fails_with_a_sentence),
         TEST(test_destroyed_with_work_left),
         cmocka_unit_test(test_chunks_of_a_model),
