@@ -33,6 +33,7 @@ static void deliver(void *context, size_t member, const struct pf_message *messa
     struct player *player = &self->players[member];
     struct pf_error err = {0};
     if (player->deaf) return;
+    if (player->n_frames == MAX_FRAMES && self->tolerant) return; /* lost */
     assert_true(player->n_frames < MAX_FRAMES);
     struct pf_buffer frame = {0};
     if (pf_message_encode(message, &frame, &err) != PF_OK) fail_msg("%s", err.text);
@@ -103,6 +104,14 @@ static void say(struct secure_fixture *self, size_t member, struct pf_message *m
 static void must(enum pf_status status, const struct pf_error *err)
 {
     if (status != PF_OK) fail_msg("a member refuses: %s", err->text);
+}
+
+/* Whether the member accepted what it got. */
+static bool accepted(const struct secure_fixture *self, enum pf_status status,
+                     const struct pf_error *err)
+{
+    if (!self->tolerant || status != PF_REFUSED) must(status, err);
+    return status == PF_OK;
 }
 
 void sx_repeat_advertise(struct secure_fixture *self, size_t member)
@@ -179,30 +188,29 @@ static void on_step(struct secure_fixture *self, size_t member, const struct pf_
     struct pf_digest digest;
     enum pf_reason reason;
     struct pf_error err = {0};
+    enum pf_status status;
     switch (message->kind) {
     case PF_MESSAGE_COMMITTED:
         answer.kind = PF_MESSAGE_REVEAL;
-        must(pf_secagg_client_committed(client, &message->committed, &answer.reveal, &reason, &err),
-             &err);
+        status =
+            pf_secagg_client_committed(client, &message->committed, &answer.reveal, &reason, &err);
         break;
     case PF_MESSAGE_KEY_LIST:
         answer.kind = PF_MESSAGE_SHARES;
-        must(pf_secagg_client_key_list(client, &message->key_list, &answer.shares, &reason, &err),
-             &err);
+        status =
+            pf_secagg_client_key_list(client, &message->key_list, &answer.shares, &reason, &err);
         break;
     case PF_MESSAGE_SURVIVORS:
         answer.kind = PF_MESSAGE_CONSENT;
-        must(pf_secagg_client_survivors(client, &message->survivors, &answer.consent, &digest,
-                                        &reason, &err),
-             &err);
+        status = pf_secagg_client_survivors(client, &message->survivors, &answer.consent, &digest,
+                                            &reason, &err);
         break;
     default:
         answer.kind = PF_MESSAGE_UNMASK;
-        must(pf_secagg_client_unmask(client, &message->unmask_request, &answer.unmask, &reason,
-                                     &err),
-             &err);
+        status = pf_secagg_client_unmask(client, &message->unmask_request, &answer.unmask, &reason,
+                                         &err);
     }
-    say(self, member, &answer);
+    if (accepted(self, status, &err)) say(self, member, &answer);
 }
 
 static void react(struct secure_fixture *self, size_t member, const struct pf_message *message)
@@ -213,7 +221,10 @@ static void react(struct secure_fixture *self, size_t member, const struct pf_me
     switch (message->kind) {
     case PF_MESSAGE_ROUND_OFFER: on_offer(self, member, message); break;
     case PF_MESSAGE_SHARE_DELIVERY:
-        must(pf_secagg_client_delivery(player->client, &message->shares, &reason, &err), &err);
+        if (!accepted(self,
+                      pf_secagg_client_delivery(player->client, &message->shares, &reason, &err),
+                      &err))
+            break;
         if (player->packed.length == 0) mask(self, member);
         send_chunk(self, member, 0);
         break;
@@ -239,7 +250,9 @@ bool sx_step(struct secure_fixture *self, size_t member)
     struct pf_message message = {0};
     struct pf_error err = {0};
     must(pf_message_decode(frame.bytes, frame.length, &message, &err), &err);
-    if (message.kind != player->stops_at) react(self, member, &message);
+    /* One that restarted knows no round before the next offer. */
+    bool knows = player->client != NULL || message.kind == PF_MESSAGE_ROUND_OFFER;
+    if (message.kind != player->stops_at && knows) react(self, member, &message);
     pf_message_finish(&message);
     pf_buffer_finish(&frame);
     return true;

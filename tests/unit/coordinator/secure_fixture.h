@@ -28,6 +28,7 @@ struct secure_fixture {
     struct pf_roster *roster;
     uint64_t figures[PF_FIGURE_N]; /* of the last sx_apply */
     float *mean;                   /* … [n_parameters] */
+    bool tolerant;                 /* members may refuse; what they refuse is not answered */
 };
 
 struct pf_coordinator_session_config sx_config(void);

@@ -624,18 +624,16 @@ static void test_configurations_that_cannot_work(void **state)
     struct pf_coordinator_session_config good = sx_config();
     good.members = members;
     struct pf_coordinator_session_config bad[10];
-    const char *const says[10] = {
-        "a sum of fewer than 3 hides nothing; --aggregation plain or more "
-        "participants",
-        "a sum of fewer than 3 hides nothing",
-        "value_bits is 40",
-        "clip",
-        "weight_cap is 0",
-        "1.95",
-        "dropouts",
-        "adversary",
-        "graph",
-        "among 4 participants (the whole roster)"};
+    const char *const says[10] = {"fewer than 3 hides nothing; --aggregation plain or more",
+                                  "a sum of fewer than 3 hides nothing",
+                                  "value_bits is 40",
+                                  "clip",
+                                  "weight_cap is 0",
+                                  "1.95",
+                                  "dropouts",
+                                  "adversary",
+                                  "graph",
+                                  "among 4 participants (the whole roster)"};
     for (size_t i = 0; i < PF_ARRAY_LENGTH(bad); i++) bad[i] = good;
     bad[0].min_cohort = bad[0].quorum = 2;
     bad[1].quorum = 2;
