@@ -332,8 +332,8 @@ static enum pf_status decide_unmasking(struct pf_coordinator_session *self, int6
     return over ? start_apply(self, now_ms, err) : PF_OK;
 }
 
-enum pf_status pf_cs_decide_step(struct pf_coordinator_session *self, int64_t now_ms,
-                                 struct pf_error *err)
+static enum pf_status decide_once(struct pf_coordinator_session *self, int64_t now_ms,
+                                  struct pf_error *err)
 {
     switch (self->phase) {
     case PF_COORDINATOR_ADVERTISING:
@@ -349,6 +349,18 @@ enum pf_status pf_cs_decide_step(struct pf_coordinator_session *self, int64_t no
     case PF_COORDINATOR_UNMASKING: return decide_unmasking(self, now_ms, err);
     default: return PF_OK;
     }
+}
+
+enum pf_status pf_cs_decide_step(struct pf_coordinator_session *self, int64_t now_ms,
+                                 struct pf_error *err)
+{
+    /* Who was lost after delivering one step can decide the next as soon as it begins. */
+    for (enum pf_coordinator_phase before = PF_COORDINATOR_N_PHASES;
+         pf_cs_in_round(self) && self->phase != before;) {
+        before = self->phase;
+        PF_TRY(decide_once(self, now_ms, err));
+    }
+    return PF_OK;
 }
 
 enum pf_status pf_cs_lose_survivor(struct pf_coordinator_session *self, size_t index,
