@@ -18,7 +18,9 @@
 #include "common/base/file.h"
 #include "common/wire/wire.h"
 #include "coordinator/coordinator.h"
+#include "participant/secagg_client.h"
 #include "proto/model_file.h"
+#include "proto/round_context.h"
 
 #define N_MEMBERS 3
 
@@ -165,10 +167,12 @@ struct puppet {
     size_t index;
     uint32_t rounds_until_silence; /* then it says nothing more */
     pthread_t thread;
-    struct pf_wire_client *client;
+    struct pf_wire_client *wire;
     struct pf_run_id run_id;
     struct pf_round_offer offer; /* without chunk hashes */
     struct pf_buffer model;
+    struct pf_secagg_client *client; /* of a secure round */
+    bool model_held, boxes_held;     /* … both are needed for an update */
     size_t n_updates, n_receipts, n_results;
     bool finished, success;
 };
@@ -179,7 +183,7 @@ static void say(struct puppet *self, struct pf_message *message)
     struct pf_error err = {0};
     message->run_id = self->run_id;
     if (pf_message_encode(message, &frame, &err) != PF_OK ||
-        pf_wire_client_send(self->client, frame.bytes, frame.length, &err) != PF_OK)
+        pf_wire_client_send(self->wire, frame.bytes, frame.length, &err) != PF_OK)
         fprintf(stderr, "a frame was not sent: %s\n", err.text);
     pf_buffer_finish(&frame);
 }
@@ -191,6 +195,33 @@ static void ask_chunk(struct puppet *self, uint32_t chunk)
     say(self, &request);
 }
 
+static void send_bytes(struct puppet *self, struct pf_buffer *update)
+{
+    struct pf_message chunk = {.kind = PF_MESSAGE_UPDATE_CHUNK,
+                               .chunk = {.round = self->offer.round,
+                                         .model_hash = self->offer.model_hash,
+                                         .n_chunks = 1,
+                                         .bytes = update->bytes,
+                                         .length = update->length}};
+    say(self, &chunk);
+    self->n_updates++;
+}
+
+/* Member i has i + 1 examples, 10 images to evaluate on, i of them right. */
+static enum pf_status encode_update(struct puppet *self, const struct pf_model *model,
+                                    const float *delta, struct pf_buffer *update)
+{
+    if (self->client == NULL)
+        return pf_update_encode(PF_AGGREGATION_PLAIN, delta, model->n_parameters, 1, update, NULL);
+    const size_t length[PF_CODEC_SEGMENTS] = {model->n_trained,
+                                              model->n_parameters - model->n_trained};
+    const uint64_t figures[PF_FIGURE_N] = {[PF_FIGURE_EXAMPLES] = self->index + 1,
+                                           [PF_FIGURE_EVALUATED] = 10,
+                                           [PF_FIGURE_CORRECT] = self->index};
+    enum pf_reason reason;
+    return pf_secagg_client_mask(self->client, length, delta, figures, 1, update, &reason, NULL);
+}
+
 /* An update of all zeros but a little more in every bias, as long as the model says. */
 static void send_update(struct puppet *self)
 {
@@ -200,17 +231,7 @@ static void send_update(struct puppet *self)
         return;
     float *delta = calloc(model->n_parameters, sizeof *delta);
     delta[0] = (float)(self->index + 1);
-    if (pf_update_encode(PF_AGGREGATION_PLAIN, delta, model->n_parameters, 1, &update, NULL) ==
-        PF_OK) {
-        struct pf_message chunk = {.kind = PF_MESSAGE_UPDATE_CHUNK,
-                                   .chunk = {.round = self->offer.round,
-                                             .model_hash = self->offer.model_hash,
-                                             .n_chunks = 1,
-                                             .bytes = update.bytes,
-                                             .length = update.length}};
-        say(self, &chunk);
-        self->n_updates++;
-    }
+    if (encode_update(self, model, delta, &update) == PF_OK) send_bytes(self, &update);
     pf_buffer_finish(&update);
     pf_model_destroy(model);
     free(delta);
@@ -219,10 +240,72 @@ static void send_update(struct puppet *self)
 static void on_chunk(struct puppet *self, const struct pf_chunk *chunk)
 {
     if (pf_buffer_append(&self->model, chunk->bytes, chunk->length, NULL) != PF_OK) return;
-    if (chunk->chunk + 1 < self->offer.n_chunks)
+    if (chunk->chunk + 1 < self->offer.n_chunks) {
         ask_chunk(self, chunk->chunk + 1);
-    else
-        send_update(self);
+        return;
+    }
+    self->model_held = true;
+    if (self->client == NULL || self->boxes_held) send_update(self);
+}
+
+static void advertise(struct puppet *self, const struct pf_round_offer *offer)
+{
+    const struct pf_secagg_client_config config = {
+        .roster = self->site->roster,
+        .self = (uint32_t)self->index,
+        .sign_secret = self->site->members[self->index].sign_secret,
+        .round = offer->round,
+        .context = pf_round_context(&self->run_id, self->site->roster->hash, offer),
+        .masking = offer->masking,
+        .min_cohort = 3,
+        .max_corrupt = -1,
+    };
+    struct pf_message message = {.kind = PF_MESSAGE_ADVERTISE};
+    pf_secagg_client_destroy(self->client);
+    self->client = NULL;
+    if (offer->masking.value_bits == 0) return;
+    if (pf_secagg_client_create(&config, &self->client, NULL) != PF_OK) return;
+    pf_secagg_client_advertise(self->client, &message.advertise);
+    say(self, &message);
+}
+
+/* Steps 1, 3 and 4. */
+static void on_step(struct puppet *self, const struct pf_message *message)
+{
+    struct pf_message answer = {0};
+    struct pf_digest digest;
+    enum pf_reason reason;
+    struct pf_error err = {0};
+    enum pf_status status = PF_INVALID;
+    if (message->kind == PF_MESSAGE_KEY_LIST) {
+        answer.kind = PF_MESSAGE_SHARES;
+        status = pf_secagg_client_key_list(self->client, &message->key_list, &answer.shares,
+                                           &reason, &err);
+    } else if (message->kind == PF_MESSAGE_SURVIVORS) {
+        answer.kind = PF_MESSAGE_CONSENT;
+        status = pf_secagg_client_survivors(self->client, &message->survivors, &answer.consent,
+                                            &digest, &reason, &err);
+    } else {
+        answer.kind = PF_MESSAGE_UNMASK;
+        status = pf_secagg_client_unmask(self->client, &message->unmask_request, &answer.unmask,
+                                         &reason, &err);
+    }
+    if (status != PF_OK) {
+        fprintf(stderr, "a member refuses: %s\n", err.text);
+        return;
+    }
+    say(self, &answer);
+    pf_message_finish(&answer);
+}
+
+static void on_delivery(struct puppet *self, const struct pf_message *message)
+{
+    enum pf_reason reason;
+    if (self->boxes_held ||
+        pf_secagg_client_delivery(self->client, &message->shares, &reason, NULL) != PF_OK)
+        return;
+    self->boxes_held = true;
+    if (self->model_held) send_update(self);
 }
 
 static void on_message(struct puppet *self, const struct pf_message *message)
@@ -233,9 +316,15 @@ static void on_message(struct puppet *self, const struct pf_message *message)
         if (message->offer.round == self->offer.round) break;
         self->offer = message->offer;
         self->offer.chunk_hashes = NULL;
+        self->model_held = self->boxes_held = false;
         pf_buffer_reset(&self->model);
+        advertise(self, &message->offer);
         ask_chunk(self, 0);
         break;
+    case PF_MESSAGE_KEY_LIST:
+    case PF_MESSAGE_SURVIVORS:
+    case PF_MESSAGE_UNMASK_REQUEST: on_step(self, message); break;
+    case PF_MESSAGE_SHARE_DELIVERY: on_delivery(self, message); break;
     case PF_MESSAGE_MODEL_CHUNK: on_chunk(self, &message->chunk); break;
     case PF_MESSAGE_UPDATE_RECEIPT: self->n_receipts++; break;
     case PF_MESSAGE_ROUND_RESULT: self->n_results++; break;
@@ -253,14 +342,13 @@ static void *play(void *context)
     struct pf_buffer frame = {0};
     struct pf_message hello = {.kind = PF_MESSAGE_HELLO, .hello = {.version = PF_PROTOCOL_VERSION}};
     if (pf_wire_client_create(self->site->endpoint, &self->site->members[self->index],
-                              self->site->coordinator.public.transport, &self->client,
-                              NULL) != PF_OK)
+                              self->site->coordinator.public.transport, &self->wire, NULL) != PF_OK)
         return NULL;
     say(self, &hello);
     double deadline = pf_clock_seconds() + 30;
     while (!self->finished && pf_clock_seconds() < deadline &&
            self->n_results < self->rounds_until_silence) {
-        enum pf_status status = pf_wire_client_receive(self->client, 1000, &frame, NULL);
+        enum pf_status status = pf_wire_client_receive(self->wire, 1000, &frame, NULL);
         struct pf_message message = {0};
         if (status == PF_TIMEOUT && self->offer.round > 0) {
             struct pf_message alive = {.kind = PF_MESSAGE_ALIVE};
@@ -277,7 +365,8 @@ static void *play(void *context)
     }
     pf_buffer_finish(&frame);
     pf_buffer_finish(&self->model);
-    pf_wire_client_destroy(self->client);
+    pf_secagg_client_destroy(self->client);
+    pf_wire_client_destroy(self->wire);
     return NULL;
 }
 
@@ -360,6 +449,44 @@ static void test_whole_run(void **state)
     snprintf(path, sizeof path, "%s/endpoint", site->run);
     assert_int_equal(pf_file_read(path, 256, &endpoint, NULL), PF_OK);
     assert_memory_equal(endpoint.bytes, site->endpoint, strlen(site->endpoint));
+}
+
+/* The default: the coordinator learns sums, and the store only those. */
+static void test_whole_secure_run(void **state)
+{
+    struct site *site = *state;
+    struct puppet puppets[N_MEMBERS];
+    struct pf_coordinator_config usual;
+    pf_coordinator_config_default(&usual);
+    assert_int_equal(usual.aggregation, PF_AGGREGATION_SECURE);
+    site->config.aggregation = PF_AGGREGATION_SECURE;
+    site->config.masking.weight_cap = 3;
+    site->config.min_cohort = site->config.quorum = 0; /* as many as a sum needs */
+    start(site);
+    for (size_t i = 0; i < N_MEMBERS; i++) join_run(site, &puppets[i], i);
+    for (size_t i = 0; i < N_MEMBERS; i++) pthread_join(puppets[i].thread, NULL);
+    if (finish(site) != PF_OK) fail_msg("%s", site->err.text);
+    for (size_t i = 0; i < N_MEMBERS; i++) {
+        assert_int_equal(puppets[i].n_updates, 4);
+        assert_int_equal(puppets[i].n_receipts, 4);
+    }
+    assert_int_equal(site->result.rounds_completed, 4);
+    assert_int_equal(site->result.aggregation, PF_AGGREGATION_SECURE);
+    /* Two rounds after the last combining, each adding (1·1 + 2·2 + 3·3) ÷ 6 to one parameter. */
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = load(site, "combined.pfm");
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *retrained = load(site, "retrained.pfm");
+    assert_true(fabsf(retrained->parameters[0] - combined->parameters[0] - 2 * 14.0f / 6) < 0.05f);
+    assert_true(fabsf(retrained->parameters[1] - combined->parameters[1]) < 0.05f);
+    assert_int_equal(query(site, "SELECT count(*) FROM rounds WHERE included = 3 AND examples = 6 "
+                                 "AND evaluated = 30 AND correct = 3 AND clip_trained > 0"),
+                     4);
+    /* Norms of 1, 2 and 3: twice their mean is what it was.  Statistics that never change let
+     * their norm sink by halves. */
+    assert_int_equal(query(site, "SELECT count(*) FROM rounds WHERE clip_trained = 4.0 AND "
+                                 "clip_statistics = 16.0 / (1 << round)"),
+                     4);
+    assert_int_equal(
+        query(site, "SELECT count(*) FROM run WHERE key = 'aggregation' AND value = 'secure'"), 1);
 }
 
 static void test_silent_member_does_not_hold_the_run(void **state)
@@ -466,6 +593,20 @@ static void test_configurations_refused(void **state)
     assert_int_equal(run_now(site), PF_INVALID);
     assert_non_null(strstr(site->err.text, "3 members"));
     site->config.min_cohort = 2;
+    site->config.aggregation = PF_AGGREGATION_SECURE;
+    assert_int_equal(run_now(site), PF_INVALID);
+    assert_non_null(strstr(site->err.text, "a sum of fewer than 3 hides nothing; --aggregation "
+                                           "plain or more participants"));
+    site->config.min_cohort = site->config.quorum = 3;
+    site->config.masking.value_bits = 7;
+    assert_int_equal(run_now(site), PF_INVALID);
+    assert_non_null(strstr(site->err.text, "value_bits is 7"));
+    site->config.masking.value_bits = 16;
+    site->config.corrupt = 0.9;
+    site->config.graph = PF_GRAPH_HARARY;
+    assert_int_equal(run_now(site), PF_INVALID);
+    assert_non_null(strstr(site->err.text, "secure aggregation among 3 participants"));
+    site->config.aggregation = PF_AGGREGATION_PLAIN;
     site->config.schedule.stages[1].combine.gamma = (double)NAN;
     assert_int_equal(run_now(site), PF_INVALID);
     site->config.schedule.stages[1].combine.gamma = 1;
@@ -480,6 +621,7 @@ int main(void)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_whole_run),
+        TEST(test_whole_secure_run),
         TEST(test_silent_member_does_not_hold_the_run),
         TEST(test_stopped_within_a_second),
         TEST(test_nobody_comes),
