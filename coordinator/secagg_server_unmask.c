@@ -70,11 +70,12 @@ static enum pf_status place_shares(const struct pf_secagg_server *self, uint32_t
     return PF_OK;
 }
 
+/* Who is given a share of has a surviving neighbour, the giver: it is a target. */
 static void tally(struct pf_secagg_server *self, uint32_t owner)
 {
     uint32_t *n_given = &self->n_given[self->vertices[owner]];
     *n_given += 1;
-    if (*n_given == self->parameters.threshold && pf_ss_is_target(self, owner)) self->n_short--;
+    if (*n_given == self->parameters.threshold) self->n_short--;
 }
 
 static enum pf_status note_given(struct pf_secagg_server *self, uint32_t member,
