@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/in_process.h"
 #include "cli/options.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
@@ -36,6 +37,7 @@ struct federation_options {
     struct pf_options_combine combine;
     struct pf_options_partition partition;
     struct pf_options_array array;
+    struct pf_options_in_process in_process; /* listed here, used there */
     size_t participants;
     const char *out;
     const char *model;
@@ -66,7 +68,8 @@ static const struct argp_child children[] = {
     {&pf_options_combine_argp, 0, "Column combining and its stages:", 5},
     {&pf_options_rounds_argp, 0, "Rounds, and retraining at the participants:", 6},
     {&pf_options_array_argp, 0, "Systolic array:", 7},
-    {&pf_options_common_argp, 0, "General:", 8},
+    {&pf_options_in_process_argp, 0, "Simulation in one process:", 8},
+    {&pf_options_common_argp, 0, "General:", 9},
     {0},
 };
 
@@ -80,8 +83,8 @@ static void set_defaults(struct federation_options *self)
 
 static void set_child_inputs(struct federation_options *self, struct argp_state *state)
 {
-    void *inputs[] = {&self->data,   &self->partition, &self->network, &self->combine,
-                      &self->rounds, &self->array,     &self->common};
+    void *inputs[] = {&self->data,   &self->partition, &self->network,    &self->combine,
+                      &self->rounds, &self->array,     &self->in_process, &self->common};
     memcpy(state->child_inputs, inputs, sizeof inputs);
 }
 
@@ -108,6 +111,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_CHECK:
         self->n_checked = (size_t)pf_cli_number(state, "--check", arg, 1, 1000000);
+        break;
+    case ARGP_KEY_END:
+        if (self->in_process.first_given != NULL)
+            argp_error(state, "%s goes with --in-process, written in full",
+                       self->in_process.first_given);
         break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option; --help lists them", arg); break;
     case KEY_NO_AUGMENTATION:
@@ -275,6 +283,7 @@ static enum pf_status run(struct job *self, struct pf_error *err)
 
 int pf_cmd_federation(int argc, char **argv)
 {
+    if (pf_cli_is_in_process(argc, argv)) return pf_cmd_in_process(argc, argv);
     PF_CLEANUP(job_finish) struct job job = {.started = pf_clock_seconds()};
     pf_cli_parse(&argp, argc, argv, &job.options);
     pf_cli_log_to_stderr(job.options.common.quiet     ? PF_LOG_WARNING

@@ -28,8 +28,8 @@
 /* Steps of a round, for dropouts and for what is measured. */
 enum pf_in_process_step {
     PF_IN_PROCESS_JOIN,      /* HELLO, ALIVE and what else is beside the rounds */
-    PF_IN_PROCESS_MODEL,     /* offers and chunks of the model */
-    PF_IN_PROCESS_ADVERTISE, /* the steps of docs/protocol.md */
+    PF_IN_PROCESS_MODEL,     /* its chunks */
+    PF_IN_PROCESS_ADVERTISE, /* the steps of docs/protocol.md; the offer is of this one */
     PF_IN_PROCESS_REVEAL,
     PF_IN_PROCESS_SHARE,
     PF_IN_PROCESS_MASK,

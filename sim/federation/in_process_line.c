@@ -11,9 +11,9 @@
 enum pf_in_process_step pf_ip_step_of(enum pf_message_kind kind)
 {
     switch (kind) {
-    case PF_MESSAGE_ROUND_OFFER:
     case PF_MESSAGE_MODEL_REQUEST:
     case PF_MESSAGE_MODEL_CHUNK: return PF_IN_PROCESS_MODEL;
+    case PF_MESSAGE_ROUND_OFFER: /* a secure round's is answered with keys */
     case PF_MESSAGE_ADVERTISE: return PF_IN_PROCESS_ADVERTISE;
     case PF_MESSAGE_COMMITTED:
     case PF_MESSAGE_REVEAL: return PF_IN_PROCESS_REVEAL;
