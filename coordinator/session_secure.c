@@ -19,6 +19,10 @@
 #include "coordinator/session_state.h"
 #include "proto/round_context.h"
 
+/* Messages of their own, some of them long (a key list of 10,000 is 170 kB), that one event may
+ * make; the others are due at once, and the next tick makes more. */
+#define TELL_BATCH 64u
+
 static uint32_t key_timeout_ms(const struct pf_coordinator_session *self)
 {
     /* The steps before the update must leave time for it, however short a round is. */
@@ -103,12 +107,17 @@ enum pf_status pf_cs_tell_due(struct pf_coordinator_session *self, int64_t now_m
                               struct pf_error *err)
 {
     if (self->secagg == NULL) return PF_OK;
-    for (size_t i = 0; i < self->config.n_members; i++) {
+    size_t n_told = 0;
+    for (size_t i = 0; i < self->config.n_members && n_told < TELL_BATCH; i++) {
         struct pf_member *member = &self->members[i];
         if (now_ms < member->tell_ms || !awaited_now(self, i)) continue;
         PF_TRY(pf_cs_tell(self, i, now_ms, err));
-        /* Updates take long, and most that are awaited have their boxes and are at work. */
-        if (self->phase == PF_COORDINATOR_COLLECTING) member->tell_gap_ms *= 2;
+        n_told++;
+        if (member->tell_gap_ms == 0)
+            member->tell_gap_ms = pf_cs_alive_interval_ms(self);
+        else if (self->phase == PF_COORDINATOR_COLLECTING)
+            /* Updates take long, and most that are awaited have their boxes and are at work. */
+            member->tell_gap_ms *= 2;
         member->tell_ms = now_ms + member->tell_gap_ms;
     }
     return PF_OK;
@@ -122,27 +131,29 @@ static bool for_all(const struct pf_coordinator_session *self)
     return self->phase == PF_COORDINATOR_REVEALING || self->phase == PF_COORDINATOR_CONSENTING;
 }
 
-static void plan_telling(struct pf_coordinator_session *self, int64_t now_ms)
+/* The first time after gap_ms; 0: now, and then at the usual gap. */
+static void plan_telling(struct pf_coordinator_session *self, int64_t now_ms, int64_t gap_ms)
 {
     for (size_t i = 0; i < self->config.n_members; i++) {
         struct pf_member *member = &self->members[i];
         member->told_ms = now_ms;
-        member->tell_gap_ms = pf_cs_alive_interval_ms(self);
-        member->tell_ms = now_ms + member->tell_gap_ms;
+        member->tell_gap_ms = gap_ms;
+        member->tell_ms = now_ms + gap_ms;
     }
 }
 
-/* One message for all saves a copy of a long list for each. */
+/* One message for all saves a copy of a long list for each.  Messages that differ are made in
+ * batches, as the driver sends them. */
 static enum pf_status tell_all(struct pf_coordinator_session *self, int64_t now_ms,
                                struct pf_error *err)
 {
-    plan_telling(self, now_ms);
+    if (!for_all(self)) {
+        plan_telling(self, now_ms, 0);
+        return pf_cs_tell_due(self, now_ms, err);
+    }
+    plan_telling(self, now_ms, pf_cs_alive_interval_ms(self));
     for (size_t i = 0; i < self->config.n_members; i++) {
         if (!pf_cs_awaited(self, i)) continue;
-        if (!for_all(self)) {
-            PF_TRY(pf_cs_tell(self, i, now_ms, err));
-            continue;
-        }
         struct pf_message message = {0};
         PF_TRY(pf_secagg_server_message(self->secagg, (uint32_t)i, &message, err));
         return pf_cs_broadcast(self, pf_cs_awaited, &message, err);
@@ -175,7 +186,7 @@ enum pf_status pf_cs_secure_begin(struct pf_coordinator_session *self,
     pf_cs_set_phase(self, PF_COORDINATOR_ADVERTISING);
     self->step_deadline_ms = now_ms + key_timeout_ms(self);
     self->linger_ms = INT64_MAX;
-    plan_telling(self, now_ms);
+    plan_telling(self, now_ms, pf_cs_alive_interval_ms(self));
     return PF_OK;
 }
 
