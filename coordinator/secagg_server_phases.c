@@ -154,7 +154,7 @@ static enum pf_status begin_sharing(struct pf_secagg_server *self, struct pf_err
     PF_TRY(digest_keys(self, err));
     PF_TRY(draw_graph(self, err));
     PF_TRY(fix_codec(self, err));
-    if (self->boxes == NULL) self->boxes = pf_alloc(self->n_cohort, sizeof *self->boxes);
+    if (self->boxes == NULL) self->boxes = pf_alloc(self->n_cohort, sizeof(void *));
     if (self->boxes == NULL) return pf_no_memory(err, "share boxes");
     PF_TRY(replace_set(&self->awaited[PF_SECAGG_SHARING], &self->delivered[PF_SECAGG_ADVERTISING],
                        err));
@@ -285,7 +285,7 @@ static void select_givers(const struct pf_secagg_server *self, struct pf_member_
 
 static enum pf_status create_tallies(struct pf_secagg_server *self, struct pf_error *err)
 {
-    if (self->given == NULL) self->given = pf_alloc(self->n_cohort, sizeof *self->given);
+    if (self->given == NULL) self->given = pf_alloc(self->n_cohort, sizeof(void *));
     if (self->n_given == NULL) self->n_given = PF_ALLOC(self->n_cohort, uint32_t);
     if (self->given == NULL || self->n_given == NULL) return pf_no_memory(err, "shares");
     self->n_short = 0;

@@ -45,10 +45,9 @@ static void hash_set(struct hash *self, const struct pf_member_set *set)
 
 static void pad_label(const char *label, uint8_t padded[LABEL_BYTES])
 {
-    size_t length = strlen(label);
-    assert(length < LABEL_BYTES);
+    assert(strlen(label) < LABEL_BYTES);
     memset(padded, 0, LABEL_BYTES);
-    memcpy(padded, label, length);
+    for (size_t i = 0; label[i] != 0; i++) padded[i] = (uint8_t)label[i];
 }
 
 /* key: 32 bytes, or NULL. */
@@ -60,10 +59,14 @@ static void hash_begin(struct hash *self, const char *label, const uint8_t *key)
     hash_bytes(self, padded, sizeof padded);
 }
 
+/* libsodium's frames keep copies of what they worked on; none reaches deeper. */
+#define STACK_TRACES_BYTES 4096u
+
 static void hash_end(struct hash *self, uint8_t out[PF_DIGEST_BYTES])
 {
     crypto_generichash_final(&self->state, out, PF_DIGEST_BYTES);
     sodium_memzero(self, sizeof *self);
+    sodium_stackzero(STACK_TRACES_BYTES);
 }
 
 static struct pf_digest hash_end_digest(struct hash *self)
