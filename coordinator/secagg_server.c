@@ -219,7 +219,7 @@ enum pf_status pf_secagg_server_advertise(struct pf_secagg_server *self, uint32_
                                           const struct pf_advertise *message,
                                           enum pf_reason *reason, struct pf_error *err)
 {
-    bool repeat;
+    bool repeat = false;
     const struct pf_advert *advert = &message->advert;
     PF_TRY(pf_ss_admit(self, member, message->round, PF_SECAGG_ADVERTISING, &repeat, reason, err));
     if (advert->member != member)
@@ -245,7 +245,7 @@ enum pf_status pf_secagg_server_reveal(struct pf_secagg_server *self, uint32_t m
                                        const struct pf_reveal *message, enum pf_reason *reason,
                                        struct pf_error *err)
 {
-    bool repeat;
+    bool repeat = false;
     PF_TRY(pf_ss_admit(self, member, message->round, PF_SECAGG_REVEALING, &repeat, reason, err));
     struct pf_digest commitment =
         pf_commit_randomness(&self->config.context, member, message->randomness);
@@ -291,7 +291,7 @@ enum pf_status pf_secagg_server_shares(struct pf_secagg_server *self, uint32_t m
                                        const struct pf_shares *message, enum pf_reason *reason,
                                        struct pf_error *err)
 {
-    bool repeat;
+    bool repeat = false;
     PF_TRY(pf_ss_admit(self, member, message->round, PF_SECAGG_SHARING, &repeat, reason, err));
     PF_TRY(check_receivers(self, member, message, reason, err));
     uint32_t vertex = self->vertices[member];
@@ -313,7 +313,7 @@ enum pf_status pf_secagg_server_masked(struct pf_secagg_server *self, uint32_t m
                                        const uint8_t *packed, size_t length, enum pf_reason *reason,
                                        struct pf_error *err)
 {
-    bool repeat;
+    bool repeat = false;
     PF_TRY(pf_ss_admit(self, member, self->config.round, PF_SECAGG_MASKING, &repeat, reason, err));
     if (length != self->packed_bytes)
         return PF_SS_REFUSE(reason, PF_REASON_UPDATE_INVALID, err,
@@ -329,7 +329,7 @@ enum pf_status pf_secagg_server_consent(struct pf_secagg_server *self, uint32_t 
                                         const struct pf_consent_message *message,
                                         enum pf_reason *reason, struct pf_error *err)
 {
-    bool repeat;
+    bool repeat = false;
     const struct pf_consent *consent = &message->consent;
     PF_TRY(pf_ss_admit(self, member, message->round, PF_SECAGG_CONSENTING, &repeat, reason, err));
     if (consent->member != member)

@@ -104,7 +104,7 @@ enum pf_status pf_secagg_server_unmask(struct pf_secagg_server *self, uint32_t m
                                        const struct pf_unmask *message, enum pf_reason *reason,
                                        struct pf_error *err)
 {
-    bool repeat;
+    bool repeat = false;
     PF_TRY(pf_ss_admit(self, member, message->round, PF_SECAGG_UNMASKING, &repeat, reason, err));
     PF_CLEANUP(pf_freep) bool *seen = PF_ALLOC(given_length(self), bool);
     struct pf_scalar *given = PF_ALLOC(given_length(self), struct pf_scalar);
