@@ -19,7 +19,7 @@ enum pf_status pf_member_set_create(uint32_t n_members, struct pf_member_set *se
 enum pf_status pf_member_set_copy(const struct pf_member_set *from, struct pf_member_set *set,
                                   struct pf_error *err)
 {
-    struct pf_member_set copy;
+    struct pf_member_set copy = {0};
     PF_TRY(pf_member_set_create(from->n_members, &copy, err));
     if (from->n_members > 0) memcpy(copy.bits, from->bits, pf_member_set_bytes(from->n_members));
     *set = copy;
