@@ -21,7 +21,8 @@ enum pf_status pf_member_set_copy(const struct pf_member_set *from, struct pf_me
 {
     struct pf_member_set copy = {0};
     PF_TRY(pf_member_set_create(from->n_members, &copy, err));
-    if (from->n_members > 0) memcpy(copy.bits, from->bits, pf_member_set_bytes(from->n_members));
+    if (from->bits != NULL && copy.bits != NULL)
+        memcpy(copy.bits, from->bits, pf_member_set_bytes(from->n_members));
     *set = copy;
     return PF_OK;
 }
