@@ -287,14 +287,16 @@ static void seal_boxes(const struct pf_secagg_client *self, struct draft *draft,
     struct pf_share_pair pair;
     for (uint32_t i = 0; i < draft->n_neighbours; i++) {
         uint32_t peer = draft->neighbours[i].advert.member;
-        pair = (struct pf_share_pair){.self = shares[0][i], .mask = shares[1][i]};
+        pair.self = shares[0][i]; /* not by a literal: its copy would not be wiped */
+        pair.mask = shares[1][i];
         draft->boxes[i].peer = peer;
         pf_share_seal(&draft->neighbours[i].channel, self->config.self, peer, &pair,
                       draft->boxes[i].box);
     }
-    if (draft->n_x > draft->n_neighbours)
-        draft->own = (struct pf_share_pair){.self = shares[0][draft->n_neighbours],
-                                            .mask = shares[1][draft->n_neighbours]};
+    if (draft->n_x > draft->n_neighbours) {
+        draft->own.self = shares[0][draft->n_neighbours];
+        draft->own.mask = shares[1][draft->n_neighbours];
+    }
     sodium_memzero(&pair, sizeof pair);
 }
 

@@ -200,13 +200,16 @@ static enum pf_status check_consents(const struct pf_secagg_client *self,
     return PF_OK;
 }
 
-static struct pf_given_share give(const struct pf_secagg_client *self, uint32_t member,
-                                  bool dropped)
+/* In place: what is returned by value may leave a copy. */
+static void give(const struct pf_secagg_client *self, uint32_t member, bool dropped,
+                 struct pf_given_share *given)
 {
     const struct pf_sc_neighbour *peer = pf_sc_find(self, member);
     const struct pf_share_pair *pair = peer != NULL ? &peer->shares : &self->own;
-    return (struct pf_given_share){
-        .member = member, .dropped = dropped, .share = dropped ? pair->mask : pair->self};
+    const struct pf_scalar *share = dropped ? &pair->mask : &pair->self;
+    given->member = member;
+    given->dropped = dropped;
+    memcpy(&given->share, share, sizeof given->share);
 }
 
 /* From here on only what was given exists: there is nothing left to be asked for. */
@@ -270,9 +273,9 @@ enum pf_status pf_secagg_client_unmask(struct pf_secagg_client *self,
     struct pf_given_share *given = PF_ALLOC(n, struct pf_given_share);
     if (given == NULL) return pf_no_memory(err, "shares");
     for (uint32_t i = 0; i < request->n_survivors; i++)
-        given[i] = give(self, request->survivors[i], false);
+        give(self, request->survivors[i], false, &given[i]);
     for (uint32_t i = 0; i < request->n_dropped; i++)
-        given[request->n_survivors + i] = give(self, request->dropped[i], true);
+        give(self, request->dropped[i], true, &given[request->n_survivors + i]);
     self->given = given;
     self->n_given = n;
     self->request_seen = seen;

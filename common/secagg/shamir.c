@@ -7,6 +7,9 @@
 
 #include "common/base/memory.h"
 
+/* libsodium's frames keep copies of what they worked on; none reaches deeper. */
+#define STACK_TRACES_BYTES 4096u
+
 static_assert(PF_SCALAR_BYTES == crypto_core_ristretto255_SCALARBYTES,
               "a scalar is libsodium's scalar");
 
@@ -141,6 +144,7 @@ enum pf_status pf_shamir_split(const struct pf_scalar *secret, uint32_t threshol
     for (uint32_t k = 1; k < threshold; k++) pf_scalar_random(&numbers[k]);
     enum pf_status status = evaluate_all(numbers, threshold, x, n, shares, err);
     sodium_memzero(numbers, threshold * sizeof *numbers);
+    sodium_stackzero(STACK_TRACES_BYTES);
     pf_free(numbers);
     return status;
 }
@@ -239,4 +243,5 @@ void pf_lagrange_combine(const struct pf_lagrange *self, const struct pf_scalar 
     *secret = sum;
     pf_scalar_wipe(&sum);
     pf_scalar_wipe(&term);
+    sodium_stackzero(STACK_TRACES_BYTES);
 }
