@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,16 @@ struct pf_coordinator_session_config sx_config(void)
     config.corrupt = -1;
     config.dropouts = PF_DEFAULT_DROPOUTS;
     pf_masking_order_default(&config.masking);
+    config.masking.weight_cap = 40;
+    config.masking.clip[0] = config.masking.clip[1] = 100;
+    return config;
+}
+
+struct pf_coordinator_session_config sx_ring_config(void)
+{
+    struct pf_coordinator_session_config config = sx_config();
+    config.graph = PF_GRAPH_HARARY;
+    config.corrupt = config.dropouts = 0;
     return config;
 }
 
@@ -90,6 +101,13 @@ void sx_destroy(struct secure_fixture *self)
     fx_destroy(self->fx);
     pf_free(self->mean);
     pf_free(self);
+}
+
+void sx_renew(struct secure_fixture **self, const struct pf_coordinator_session_config *config,
+              size_t n_parameters)
+{
+    sx_destroy(*self);
+    *self = sx_create(config, n_parameters);
 }
 
 /* ---- a member ----------------------------------------------------------------------------- */
@@ -303,4 +321,42 @@ void sx_apply(struct secure_fixture *self)
          &err);
     pf_coordinator_session_note_figures(fx->session, self->figures);
     fx_job_done(fx, 60);
+}
+
+void sx_assert_mean(struct secure_fixture *self, double expected, uint32_t included)
+{
+    sx_apply(self);
+    for (size_t i = 0; i < self->fx->n_parameters; i++)
+        assert_true(fabs(self->mean[i] - expected) < 0.05);
+    assert_true(self->fx->asked.record.completed);
+    assert_int_equal(self->fx->asked.record.included, included);
+}
+
+enum pf_coordinator_phase sx_phase(const struct secure_fixture *self)
+{
+    return self->fx->session->phase;
+}
+
+bool sx_said(const struct secure_fixture *self, const char *text)
+{
+    return strstr(self->fx->asked.events, text) != NULL;
+}
+
+const bool sx_all_alive[N_MEMBERS] = {true, true, true, true};
+const bool sx_all_but_dave[N_MEMBERS] = {true, true, true, false};
+
+int64_t sx_pass(struct secure_fixture *self, int64_t ms, const bool alive[N_MEMBERS])
+{
+    struct fixture *fx = self->fx;
+    enum pf_coordinator_phase phase = sx_phase(self);
+    size_t n_rounds = fx->asked.n_rounds;
+    int64_t begin = fx->now;
+    while (fx->now - begin < ms && sx_phase(self) == phase && n_rounds == fx->asked.n_rounds) {
+        int64_t left = pf_coordinator_session_wake_ms(fx->session) - fx->now;
+        fx_tick(fx, PF_MAX(PF_MIN(left, 250), 1));
+        for (size_t i = 0; i < N_MEMBERS; i++)
+            if (alive[i]) fx_alive(fx, i, 0);
+        sx_settle(self);
+    }
+    return fx->now - begin;
 }

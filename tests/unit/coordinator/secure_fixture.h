@@ -7,6 +7,7 @@
 #include "participant/secagg_client.h"
 #include "session_fixture.h"
 
+#define SX_SMALL ((size_t)40) /* parameters: an update of one chunk */
 #define MAX_FRAMES 64u
 #define KEY_MS 3000
 #define UNMASK_MS 6000
@@ -31,10 +32,16 @@ struct secure_fixture {
     bool tolerant;                 /* members may refuse; what they refuse is not answered */
 };
 
+/* A clip norm and weights with which sums are nearly exact. */
 struct pf_coordinator_session_config sx_config(void);
+/* The same with a 2-regular graph: the four in a ring. */
+struct pf_coordinator_session_config sx_ring_config(void);
 struct secure_fixture *sx_create(const struct pf_coordinator_session_config *config,
                                  size_t n_parameters);
 void sx_destroy(struct secure_fixture *self);
+/* Another one in its place. */
+void sx_renew(struct secure_fixture **self, const struct pf_coordinator_session_config *config,
+              size_t n_parameters);
 
 /* All members in, the first stage combined, round 1 offered; nobody has reacted yet. */
 void sx_start(struct secure_fixture *self);
@@ -50,6 +57,20 @@ void sx_lose(struct secure_fixture *self, size_t member);
 bool sx_step(struct secure_fixture *self, size_t member);
 /* The worker's part: masks off, decoded; then the job is done. */
 void sx_apply(struct secure_fixture *self);
+/* … and the mean is this, of so many. */
+void sx_assert_mean(struct secure_fixture *self, double expected, uint32_t included);
+/* Of weights 10, 20, 30, 40 and coordinates 1, 2, 3, 4. */
+#define SX_MEAN_OF_ALL 3.0
+#define SX_MEAN_WITHOUT_DAVE (14.0 / 6.0)
+
+/* Time passes while some members say ALIVE and all read and answer, until the phase changes, the
+ * round is over or so much has passed; returns how much. */
+int64_t sx_pass(struct secure_fixture *self, int64_t ms, const bool alive[N_MEMBERS]);
+extern const bool sx_all_alive[N_MEMBERS], sx_all_but_dave[N_MEMBERS];
+
+enum pf_coordinator_phase sx_phase(const struct secure_fixture *self);
+/* Whether some event says so. */
+bool sx_said(const struct secure_fixture *self, const char *text);
 /* A message of an earlier step, once more. */
 void sx_repeat_advertise(struct secure_fixture *self, size_t member);
 

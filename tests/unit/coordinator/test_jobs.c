@@ -191,7 +191,6 @@ static void test_combine_and_apply(void **state)
 static struct secure_fixture *masked_round(const struct pf_model *model)
 {
     struct pf_coordinator_session_config config = sx_config();
-    config.masking.weight_cap = 40;
     config.masking.clip[0] = config.masking.clip[1] = 4 * sqrt((double)model->n_parameters);
     struct secure_fixture *sx = sx_create(&config, model->n_parameters);
     sx->fx->n_statistics = model->n_parameters - model->n_trained;

@@ -155,19 +155,14 @@ static void run_silent(struct chaos *self)
 
 static bool run_once(uint64_t seed, size_t *n_means)
 {
-    struct pf_coordinator_session_config config = sx_config();
     struct chaos self = {0};
     pf_random_init(&self.random, seed, "secure chaos", 0);
+    struct pf_coordinator_session_config config =
+        draw(&self, 3) == 0 ? sx_ring_config() : sx_config();
     self.malice = draw(&self, 10);
-    config.masking.weight_cap = 40;
-    config.masking.clip[0] = config.masking.clip[1] = 100;
     config.fixed_clip = true;
     config.max_failed_rounds = 4;
-    if (draw(&self, 3) == 0) {
-        config.graph = PF_GRAPH_HARARY;
-        config.corrupt = config.dropouts = 0;
-    }
-    self.sx = sx_create(&config, 40);
+    self.sx = sx_create(&config, SX_SMALL);
     self.sx->tolerant = true;
     for (int step = 0; step < 3000 && !pf_cs_ended(self.sx->fx->session); step++) {
         act(&self);
