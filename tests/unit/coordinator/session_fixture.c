@@ -316,3 +316,24 @@ struct pf_hash fx_digest(const struct fixture *self)
     pf_buffer_finish(&bytes);
     return hash;
 }
+
+uint64_t fx_refused(const struct fixture *self, enum pf_reason reason)
+{
+    return pf_coordinator_session_counters(self->session)->refused[reason];
+}
+
+void fx_assert_refused(struct fixture *fx, size_t member, const struct pf_message *message,
+                       enum pf_reason reason)
+{
+    struct pf_hash before = fx_digest(fx);
+    uint64_t counted = fx_refused(fx, reason);
+    size_t sent = fx->asked.sent[member][PF_MESSAGE_REFUSAL];
+    fx->now += 7; /* not even the time of the last sign of life may move */
+    fx_receive(fx, member, message);
+    assert_int_equal(fx->asked.sent[member][PF_MESSAGE_REFUSAL], sent + 1);
+    assert_int_equal(fx->asked.refusal[member].reason, reason);
+    assert_true(strlen(fx->asked.refusal[member].text) > 0);
+    assert_int_equal(fx_refused(fx, reason), counted + 1);
+    struct pf_hash after = fx_digest(fx);
+    assert_memory_equal(&before, &after, sizeof before);
+}

@@ -81,6 +81,12 @@ void fx_start(struct fixture *self);
  * has passed; finishes jobs at once.  Returns the time it took. */
 int64_t fx_run_silent(struct fixture *self, int64_t limit_ms);
 
+/* How many messages were refused under this name. */
+uint64_t fx_refused(const struct fixture *self, enum pf_reason reason);
+/* The message is answered by a refusal of that name, counted, and changes nothing. */
+void fx_assert_refused(struct fixture *self, size_t member, const struct pf_message *message,
+                       enum pf_reason reason);
+
 /* Digest of everything a message can change, but for counters and actions. */
 struct pf_hash fx_digest(const struct fixture *self);
 

@@ -27,28 +27,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static uint64_t refused(const struct fixture *fx, enum pf_reason reason)
-{
-    return pf_coordinator_session_counters(fx->session)->refused[reason];
-}
-
-/* The message is answered by a refusal of that name, counted, and changes nothing. */
-static void assert_refused(struct fixture *fx, size_t member, const struct pf_message *message,
-                           enum pf_reason reason)
-{
-    struct pf_hash before = fx_digest(fx);
-    uint64_t counted = refused(fx, reason);
-    size_t sent = fx->asked.sent[member][PF_MESSAGE_REFUSAL];
-    fx->now += 7; /* not even the time of the last sign of life may move */
-    fx_receive(fx, member, message);
-    assert_int_equal(fx->asked.sent[member][PF_MESSAGE_REFUSAL], sent + 1);
-    assert_int_equal(fx->asked.refusal[member].reason, reason);
-    assert_true(strlen(fx->asked.refusal[member].text) > 0);
-    assert_int_equal(refused(fx, reason), counted + 1);
-    struct pf_hash after = fx_digest(fx);
-    assert_memory_equal(&before, &after, sizeof before);
-}
-
 static void test_welcome(void **state)
 {
     struct fixture *fx = *state;
@@ -66,15 +44,15 @@ static void test_greetings_refused(void **state)
     struct fixture *fx = *state;
     struct pf_message hello = {.kind = PF_MESSAGE_HELLO,
                                .hello = {.version = PF_PROTOCOL_VERSION + 1}};
-    assert_refused(fx, ALICE, &hello, PF_REASON_VERSION);
+    fx_assert_refused(fx, ALICE, &hello, PF_REASON_VERSION);
     hello.hello =
         (struct pf_hello){.version = PF_PROTOCOL_VERSION, .returning = true, .run_id = {{8}}};
-    assert_refused(fx, ALICE, &hello, PF_REASON_WRONG_RUN);
+    fx_assert_refused(fx, ALICE, &hello, PF_REASON_WRONG_RUN);
     struct pf_message alive = {.kind = PF_MESSAGE_ALIVE, .run_id = fx->config.run_id};
-    assert_refused(fx, ALICE, &alive, PF_REASON_WRONG_RUN); /* no HELLO yet */
+    fx_assert_refused(fx, ALICE, &alive, PF_REASON_WRONG_RUN); /* no HELLO yet */
     fx_hello(fx, ALICE);
     alive.run_id.bytes[0] = 9;
-    assert_refused(fx, ALICE, &alive, PF_REASON_WRONG_RUN);
+    fx_assert_refused(fx, ALICE, &alive, PF_REASON_WRONG_RUN);
 }
 
 static void test_kinds_that_only_a_coordinator_sends(void **state)
@@ -134,11 +112,11 @@ static void test_model_chunks(void **state)
     struct pf_message request = {.kind = PF_MESSAGE_MODEL_REQUEST,
                                  .run_id = fx->config.run_id,
                                  .request = {.model_hash = fx->model_hash, .chunk = 2}};
-    assert_refused(fx, BOB, &request, PF_REASON_MODEL_HASH);
+    fx_assert_refused(fx, BOB, &request, PF_REASON_MODEL_HASH);
     request.request.chunk = UINT32_MAX;
-    assert_refused(fx, BOB, &request, PF_REASON_MODEL_HASH);
+    fx_assert_refused(fx, BOB, &request, PF_REASON_MODEL_HASH);
     request.request = (struct pf_model_request){.model_hash = {{99}}};
-    assert_refused(fx, BOB, &request, PF_REASON_MODEL_HASH);
+    fx_assert_refused(fx, BOB, &request, PF_REASON_MODEL_HASH);
 }
 
 static void test_model_requests_are_limited(void **state)
@@ -151,7 +129,7 @@ static void test_model_requests_are_limited(void **state)
     struct pf_message request = {.kind = PF_MESSAGE_MODEL_REQUEST,
                                  .run_id = fx->config.run_id,
                                  .request = {.model_hash = fx->model_hash}};
-    assert_refused(fx, BOB, &request, PF_REASON_BUSY);
+    fx_assert_refused(fx, BOB, &request, PF_REASON_BUSY);
     fx_request(fx, CAROL, 0); /* nobody else suffers */
     assert_int_equal(fx->asked.n_chunks, limit + 1);
 }
@@ -223,13 +201,13 @@ static void test_late_update(void **state)
         fx_tick(fx, ROUND_MS / 5);
     }
     assert_int_equal(fx->session->phase, PF_COORDINATOR_APPLYING);
-    assert_refused(fx, DAVE, &late, PF_REASON_LATE);
+    fx_assert_refused(fx, DAVE, &late, PF_REASON_LATE);
     fx_job_done(fx, 60);
-    assert_refused(fx, DAVE, &late, PF_REASON_LATE); /* round 2 is open now */
+    fx_assert_refused(fx, DAVE, &late, PF_REASON_LATE); /* round 2 is open now */
     late.chunk.round = 2; /* the old model's update under the new number */
-    assert_refused(fx, DAVE, &late, PF_REASON_MODEL_HASH);
+    fx_assert_refused(fx, DAVE, &late, PF_REASON_MODEL_HASH);
     late.chunk.round = 3;
-    assert_refused(fx, DAVE, &late, PF_REASON_LATE);
+    fx_assert_refused(fx, DAVE, &late, PF_REASON_LATE);
     pf_message_finish(&late);
 }
 
@@ -239,12 +217,12 @@ static void test_dropped_member_stays_dropped(void **state)
     fx_start(fx);
     fx_decline(fx, DAVE, 1, "not today");
     struct pf_message chunk = fx_chunk_message(fx, 1, 0, 1);
-    assert_refused(fx, DAVE, &chunk, PF_REASON_LATE);
+    fx_assert_refused(fx, DAVE, &chunk, PF_REASON_LATE);
     assert_non_null(strstr(fx->asked.refusal[DAVE].text, "dropped from round 1: declined"));
     struct pf_message request = {.kind = PF_MESSAGE_MODEL_REQUEST,
                                  .run_id = fx->config.run_id,
                                  .request = {.model_hash = fx->model_hash}};
-    assert_refused(fx, DAVE, &request, PF_REASON_LATE);
+    fx_assert_refused(fx, DAVE, &request, PF_REASON_LATE);
     pf_message_finish(&chunk);
 }
 
@@ -259,27 +237,27 @@ static void test_wrong_chunks(void **state)
         0, 1, N_UPDATE_CHUNKS - 1, N_UPDATE_CHUNKS + 1, PF_MAX_CHUNKS, UINT32_MAX};
     for (size_t i = 0; i < PF_ARRAY_LENGTH(counts); i++) {
         bad.chunk.n_chunks = counts[i];
-        assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
-        assert_refused(fx, BOB, &bad, PF_REASON_UPDATE_INVALID);
+        fx_assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
+        fx_assert_refused(fx, BOB, &bad, PF_REASON_UPDATE_INVALID);
         assert_null(fx->session->members[BOB].update); /* no memory for what is refused */
     }
     bad = good;
     bad.chunk.chunk = N_UPDATE_CHUNKS;
-    assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
+    fx_assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
     bad.chunk.chunk = UINT32_MAX;
-    assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
+    fx_assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
     bad = good;
     bad.chunk.length = PF_CHUNK_BYTES - 1;
-    assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
+    fx_assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
     bad = good;
     bad.chunk.chunk = N_UPDATE_CHUNKS - 1; /* the last one is shorter than this */
-    assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
+    fx_assert_refused(fx, ALICE, &bad, PF_REASON_UPDATE_INVALID);
     bad = good;
     bad.chunk.model_hash.bytes[31] ^= 1;
-    assert_refused(fx, ALICE, &bad, PF_REASON_MODEL_HASH);
+    fx_assert_refused(fx, ALICE, &bad, PF_REASON_MODEL_HASH);
     bad = good;
     bad.chunk.round = 0;
-    assert_refused(fx, ALICE, &bad, PF_REASON_LATE);
+    fx_assert_refused(fx, ALICE, &bad, PF_REASON_LATE);
     pf_message_finish(&good);
 }
 
@@ -297,7 +275,7 @@ static void test_not_a_number(void **state)
     pf_message_finish(&chunk);
     fx_chunk(fx, BOB, 1, 2, 1);
     assert_int_equal(fx->asked.refusal[BOB].reason, PF_REASON_UPDATE_INVALID);
-    assert_int_equal(refused(fx, PF_REASON_UPDATE_INVALID), 1);
+    assert_int_equal(fx_refused(fx, PF_REASON_UPDATE_INVALID), 1);
     assert_int_equal(fx->asked.sent[BOB][PF_MESSAGE_UPDATE_RECEIPT], 0);
     assert_non_null(strstr(fx->asked.events, "round 1: bob dropped: invalid update"));
     assert_int_equal(pf_sum_count(fx->session->sum), 1);
@@ -365,7 +343,7 @@ static void test_newcomer_waits_for_the_next_round(void **state)
     fx_hello(fx, DAVE);
     assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_ROUND_OFFER], 0);
     struct pf_message chunk = fx_chunk_message(fx, 1, 0, 1);
-    assert_refused(fx, DAVE, &chunk, PF_REASON_LATE);
+    fx_assert_refused(fx, DAVE, &chunk, PF_REASON_LATE);
     pf_message_finish(&chunk);
     for (size_t i = 0; i < 3; i++) fx_update(fx, i, 1, 1);
     fx_job_done(fx, 60);
@@ -382,9 +360,9 @@ static void test_decline_is_named_and_tamed(void **state)
     struct pf_message decline = {.kind = PF_MESSAGE_DECLINE,
                                  .run_id = fx->config.run_id,
                                  .refusal = {.reason = PF_REASON_POLICY, .round = 9}};
-    assert_refused(fx, ALICE, &decline, PF_REASON_LATE);
+    fx_assert_refused(fx, ALICE, &decline, PF_REASON_LATE);
     decline.refusal.round = 1;
-    assert_refused(fx, CAROL, &decline, PF_REASON_LATE); /* once is enough */
+    fx_assert_refused(fx, CAROL, &decline, PF_REASON_LATE); /* once is enough */
 }
 
 /* Forged by index: one member's messages never count for another. */
@@ -396,91 +374,12 @@ static void test_members_are_told_apart(void **state)
     fx_chunk(fx, BOB, 1, 0, 1);
     fx_chunk(fx, BOB, 1, 1, 1);
     struct pf_message last = fx_chunk_message(fx, 1, 2, 1);
-    assert_refused(fx, CAROL, &last, PF_REASON_BUSY); /* granted to others, not to her */
+    fx_assert_refused(fx, CAROL, &last, PF_REASON_BUSY); /* granted to others, not to her */
     pf_message_finish(&last);
     assert_int_equal(pf_sum_count(fx->session->sum), 0);
     assert_int_equal(fx->session->members[ALICE].n_received, 1);
     assert_int_equal(fx->session->members[BOB].n_received, 2);
     assert_int_equal(fx->session->members[CAROL].n_received, 0);
-}
-
-/* ---- room for updates ----------------------------------------------------------------------- */
-
-static struct fixture *with_slots(size_t n_slots)
-{
-    struct pf_coordinator_session_config config = fx_config();
-    config.upload_budget_bytes = n_slots * pf_update_size(PF_AGGREGATION_PLAIN, N_PARAMETERS);
-    if (n_slots == 0) config.upload_budget_bytes = 1; /* one there always is */
-    struct fixture *fx = fx_create(&config);
-    fx_start(fx);
-    return fx;
-}
-
-static void test_uploads_share_a_budget(void **state)
-{
-    (void)state;
-    for (size_t n_slots = 0; n_slots < 3; n_slots++) {
-        struct fixture *fx = with_slots(n_slots);
-        size_t n = n_slots > 0 ? n_slots : 1;
-        for (size_t i = 0; i < n; i++) fx_chunk(fx, i, 1, 0, 1);
-        struct pf_message first = fx_chunk_message(fx, 1, 0, 1);
-        assert_refused(fx, DAVE, &first, PF_REASON_BUSY);
-        assert_null(fx->session->members[DAVE].update);
-        assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_UPDATE_GRANT], 0);
-        fx_chunk(fx, ALICE, 1, 1, 1); /* who has a place goes on */
-        fx_chunk(fx, ALICE, 1, 2, 1);
-        assert_int_equal(fx->asked.sent[ALICE][PF_MESSAGE_UPDATE_RECEIPT], 1);
-        fx_receive(fx, DAVE, &first); /* her place is free now */
-        assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_UPDATE_GRANT], 1);
-        pf_message_finish(&first);
-        fx_destroy(fx);
-    }
-}
-
-static void test_idle_upload_makes_room(void **state)
-{
-    (void)state;
-    struct fixture *fx = with_slots(1);
-    fx_chunk(fx, ALICE, 1, 0, 1);
-    for (int i = 0; i < 2; i++) {
-        fx_tick(fx, UPLOAD_IDLE_MS / 2 - 1);
-        for (size_t m = 0; m < N_MEMBERS; m++) fx_alive(fx, m, 0);
-    }
-    struct pf_message first = fx_chunk_message(fx, 1, 0, 1);
-    fx_tick(fx, 1);
-    assert_refused(fx, BOB, &first, PF_REASON_BUSY);
-    assert_true(pf_coordinator_session_wake_ms(fx->session) <= fx->now + 1);
-    fx_tick(fx, 1);
-    fx_receive(fx, BOB, &first);
-    assert_int_equal(fx->asked.sent[BOB][PF_MESSAGE_UPDATE_GRANT], 1);
-    /* She is still in the round, and begins again when there is room. */
-    struct pf_message second = fx_chunk_message(fx, 1, 1, 1);
-    assert_refused(fx, ALICE, &second, PF_REASON_BUSY);
-    fx_chunk(fx, BOB, 1, 1, 1);
-    fx_chunk(fx, BOB, 1, 2, 1);
-    fx_update(fx, ALICE, 1, 1);
-    assert_int_equal(pf_sum_count(fx->session->sum), 2);
-    pf_message_finish(&first);
-    pf_message_finish(&second);
-    fx_destroy(fx);
-}
-
-static void test_short_updates_need_no_room(void **state)
-{
-    (void)state;
-    struct pf_coordinator_session_config config = fx_config();
-    config.upload_budget_bytes = 1;
-    struct fixture *fx = fx_create(&config);
-    fx->n_parameters = 10;
-    fx_start(fx);
-    for (size_t i = 0; i < N_MEMBERS; i++) {
-        fx_chunk(fx, i, 1, 0, 1);
-        assert_null(fx->session->members[i].update);
-        assert_int_equal(fx->asked.sent[i][PF_MESSAGE_UPDATE_GRANT], 0);
-        assert_int_equal(fx->asked.sent[i][PF_MESSAGE_UPDATE_RECEIPT], 1);
-    }
-    assert_int_equal(fx->asked.n_apply, 1);
-    fx_destroy(fx);
 }
 
 /* Round 0 stands for all of them. */
@@ -532,9 +431,6 @@ int main(void)
         TEST(test_newcomer_waits_for_the_next_round),
         TEST(test_decline_is_named_and_tamed),
         TEST(test_members_are_told_apart),
-        TEST(test_uploads_share_a_budget),
-        TEST(test_idle_upload_makes_room),
-        TEST(test_short_updates_need_no_room),
         TEST(test_declining_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,47 +118,35 @@ static void test_repeats_get_rarer_while_training(void **state)
 
 /* ---- what is refused ---------------------------------------------------------------------- */
 
-static void assert_refused(struct secure_fixture *sx, size_t member, struct pf_message *message,
-                           enum pf_reason reason)
-{
-    struct pf_hash before = fx_digest(sx->fx);
-    size_t sent = sx->fx->asked.sent[member][PF_MESSAGE_REFUSAL];
-    message->run_id = sx->fx->config.run_id;
-    sx->fx->now += 3;
-    fx_receive(sx->fx, member, message);
-    assert_int_equal(sx->fx->asked.sent[member][PF_MESSAGE_REFUSAL], sent + 1);
-    assert_int_equal(sx->fx->asked.refusal[member].reason, reason);
-    struct pf_hash after = fx_digest(sx->fx);
-    assert_memory_equal(&before, &after, sizeof before);
-}
-
 static void test_refusals_change_nothing(void **state)
 {
     struct secure_fixture *sx = *state;
     sx_start(sx);
     while (sx_step(sx, ALICE)) continue;
-    struct pf_message message = {.kind = PF_MESSAGE_ADVERTISE};
+    struct pf_message message = {.kind = PF_MESSAGE_ADVERTISE, .run_id = sx->fx->config.run_id};
     pf_secagg_client_advertise(sx->players[ALICE].client, &message.advertise);
-    assert_refused(sx, BOB, &message, PF_REASON_ROSTER); /* in the name of another */
+    fx_assert_refused(sx->fx, BOB, &message, PF_REASON_ROSTER); /* in the name of another */
     message.advertise.round = 2;
-    assert_refused(sx, ALICE, &message, PF_REASON_LATE);
+    fx_assert_refused(sx->fx, ALICE, &message, PF_REASON_LATE);
     message.advertise.round = 1;
     message.advertise.advert.mask_key[0] ^= 1;
-    assert_refused(sx, ALICE, &message, PF_REASON_STEP); /* a second advert */
-    struct pf_message consent = {.kind = PF_MESSAGE_CONSENT, .consent = {.round = 1}};
-    assert_refused(sx, ALICE, &consent, PF_REASON_STEP);
-    struct pf_message unmask = {.kind = PF_MESSAGE_UNMASK, .unmask = {.round = 1}};
-    assert_refused(sx, ALICE, &unmask, PF_REASON_STEP);
+    fx_assert_refused(sx->fx, ALICE, &message, PF_REASON_STEP); /* a second advert */
+    struct pf_message consent = {
+        .kind = PF_MESSAGE_CONSENT, .run_id = sx->fx->config.run_id, .consent = {.round = 1}};
+    fx_assert_refused(sx->fx, ALICE, &consent, PF_REASON_STEP);
+    struct pf_message unmask = {
+        .kind = PF_MESSAGE_UNMASK, .run_id = sx->fx->config.run_id, .unmask = {.round = 1}};
+    fx_assert_refused(sx->fx, ALICE, &unmask, PF_REASON_STEP);
     struct pf_message chunk = fx_chunk_message(sx->fx, 1, 0, 1);
-    assert_refused(sx, ALICE, &chunk, PF_REASON_STEP);
+    fx_assert_refused(sx->fx, ALICE, &chunk, PF_REASON_STEP);
     pf_message_finish(&chunk);
     fx_decline(sx->fx, DAVE, 1, "no");
     message.advertise.advert.member = DAVE;
-    assert_refused(sx, DAVE, &message, PF_REASON_LATE); /* out is out */
+    fx_assert_refused(sx->fx, DAVE, &message, PF_REASON_LATE); /* out is out */
     sx_lose(sx, DAVE);
     sx_settle_until(sx, PF_COORDINATOR_CONSENTING);
     consent.consent.consent.member = ALICE;
-    assert_refused(sx, ALICE, &consent, PF_REASON_SIGNATURE);
+    fx_assert_refused(sx->fx, ALICE, &consent, PF_REASON_SIGNATURE);
     sx_settle(sx);
     sx_assert_mean(sx, SX_MEAN_WITHOUT_DAVE, 3);
 }
