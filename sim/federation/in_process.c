@@ -191,7 +191,8 @@ static bool all_over(const struct pf_in_process *self)
 static void run(struct pf_in_process *self)
 {
     for (size_t step = 0; pf_ip_well(self) && !all_over(self); step++) {
-        int64_t next = PF_MIN(self->coordinator_wake, pf_event_queue_next_at(&self->events));
+        int64_t next = pf_event_queue_next_at(&self->events);
+        if (!pf_ip_line_full(self)) next = PF_MIN(next, self->coordinator_wake);
         self->now = PF_MAX(next, self->now);
         PF_IP_CHECK(self, self->now < self->config->limit_ms, "no end after %lld virtual ms",
                     (long long)self->config->limit_ms);

@@ -15,6 +15,11 @@
 
 const struct pf_run_id pf_ip_run_id = {{42}};
 
+bool pf_ip_line_full(const struct pf_in_process *self)
+{
+    return self->events.frame_bytes >= LINE_BYTES;
+}
+
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 static enum pf_status make_model(struct pf_in_process *self, struct pf_served_model *served,
@@ -163,7 +168,7 @@ static enum pf_in_process_step step_of_action(const struct pf_coordinator_action
 
 void pf_ip_drain_coordinator(struct pf_in_process *self)
 {
-    while (pf_ip_well(self) && self->events.frame_bytes < LINE_BYTES) {
+    while (pf_ip_well(self) && !pf_ip_line_full(self)) {
         if (!self->action_in_hand) {
             if (!pf_coordinator_session_next_action(self->coordinator, &self->action)) return;
             self->action_in_hand = true;
@@ -212,7 +217,7 @@ void pf_ip_tick_coordinator(struct pf_in_process *self)
     struct pf_error err = {0};
     /* It may tell participants in several goes, but not for ever at one moment. */
     for (size_t i = 0; self->coordinator_wake <= self->now && pf_ip_well(self); i++) {
-        if (self->events.frame_bytes >= LINE_BYTES) return; /* later: the line is full */
+        if (pf_ip_line_full(self)) return; /* later */
         double began = pf_clock_seconds();
         enum pf_status status = pf_coordinator_session_tick(self->coordinator, self->now, &err);
         if (status != PF_OK)

@@ -116,6 +116,8 @@ void pf_ip_conclude_players(struct pf_in_process *self);
 enum pf_status pf_ip_create_coordinator(struct pf_in_process *self, struct pf_error *err);
 void pf_ip_coordinator_event(struct pf_in_process *self, const struct pf_event *event,
                              const struct pf_message *message);
+/* Whether it has to wait until frames have arrived. */
+bool pf_ip_line_full(const struct pf_in_process *self);
 void pf_ip_tick_coordinator(struct pf_in_process *self);
 /* Does what the coordinator asks for, as far as the line has room. */
 void pf_ip_drain_coordinator(struct pf_in_process *self);
