@@ -33,6 +33,7 @@ struct pf_secagg_server_config {
     uint32_t round;
     struct pf_digest context; /* pf_round_context of the offer */
     struct pf_masking_order masking;
+    uint8_t rotation_seed[32]; /* pf_round_rotation_seed of the offer */
     size_t length[PF_CODEC_SEGMENTS]; /* coordinates of an update of this round's model */
     double corrupt, dropouts;         /* γ, δ; corrupt < 0: pf_secagg_default... for the size */
     enum pf_adversary adversary;

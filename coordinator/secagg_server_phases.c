@@ -138,7 +138,7 @@ static enum pf_status fix_codec(struct pf_secagg_server *self, struct pf_error *
         .clip = {order->clip[0], order->clip[1]},
         .rotate = order->rotate,
     };
-    pf_round_rotation_seed(&self->config.context, codec.seed);
+    memcpy(codec.seed, self->config.rotation_seed, sizeof codec.seed);
     size_t length = pf_codec_ring_length_of(codec.length, codec.rotate);
     size_t bytes = pf_ring_packed_size(length, codec.modulus_bits);
     if (length == 0 || bytes == 0)

@@ -168,7 +168,7 @@ enum pf_status pf_cs_secure_begin(struct pf_coordinator_session *self,
                                   struct pf_error *err)
 {
     const struct pf_coordinator_session_config *config = &self->config;
-    const struct pf_secagg_server_config server = {
+    struct pf_secagg_server_config server = {
         .n_members = (uint32_t)config->n_members,
         .members = config->members,
         .round = self->round,
@@ -180,6 +180,7 @@ enum pf_status pf_cs_secure_begin(struct pf_coordinator_session *self,
         .adversary = config->adversary,
         .graph = config->graph,
     };
+    pf_round_rotation_seed(offer, server.rotation_seed);
     pf_secagg_server_destroy(self->secagg);
     self->secagg = NULL;
     PF_TRY(pf_secagg_server_create(&server, &self->secagg, err));

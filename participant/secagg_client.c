@@ -251,7 +251,7 @@ static enum pf_status encode(const struct pf_secagg_client *self,
     PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = NULL;
     PF_CLEANUP(pf_ring_destroyp) struct pf_ring *made = NULL;
     struct pf_random rounding;
-    pf_round_rotation_seed(&self->config.context, config.seed);
+    memcpy(config.seed, self->config.rotation_seed, sizeof config.seed);
     pf_random_init(&rounding, rounding_seed, "stochastic rounding", self->config.round);
     PF_TRY(pf_codec_create(&config, &codec, err));
     PF_TRY(pf_ring_create(pf_codec_ring_length(codec), config.modulus_bits, &made, err));

@@ -34,7 +34,8 @@ void pf_ps_advertise(struct pf_participant_session *self)
 
 bool pf_ps_join_secure_round(struct pf_participant_session *self, struct pf_error *err)
 {
-    const struct pf_secagg_client_config config = client_config(self);
+    struct pf_secagg_client_config config = client_config(self);
+    pf_round_rotation_seed(&self->offer, config.rotation_seed);
     if (pf_secagg_client_create(&config, &self->secagg, err) != PF_OK) return false;
     pf_ps_advertise(self);
     return true;

@@ -97,10 +97,11 @@ struct pf_digest pf_round_context(const struct pf_run_id *run_id, const uint8_t 
     return digest;
 }
 
-void pf_round_rotation_seed(const struct pf_digest *context, uint8_t seed[32])
+void pf_round_rotation_seed(const struct pf_round_offer *offer, uint8_t seed[32])
 {
     struct form form = {.length = 0};
     add_bytes(&form, rotation_label, LABEL_BYTES);
-    add_bytes(&form, context->bytes, sizeof context->bytes);
+    add_bytes(&form, offer->model_hash.bytes, sizeof offer->model_hash.bytes);
+    add_u32(&form, offer->round);
     crypto_generichash(seed, 32, form.bytes, form.length, NULL, 0);
 }

@@ -14,7 +14,7 @@ for file in run.db dense.pfm combined.pfm retrained.pfm summary.json; do
 done
 pass "the run folder is complete"
 
-[ "$(figure RUN/summary.json aggregation)" = plain ] || fail "aggregation"
+[ "$(figure RUN/summary.json aggregation)" = secure ] || fail "aggregation"
 holds RUN/summary.json 's["participants"] == 3 and s["rounds"] == 3 and s["seed"] == 5' || fail "summary"
 holds RUN/summary.json 's["nonzeros"]["packed"] < s["nonzeros"]["dense"]' || fail "nonzeros"
 holds RUN/summary.json 's["array"]["combined"]["tiles"] < s["array"]["uncombined"]["tiles"]' || fail "tiles"
@@ -34,6 +34,14 @@ run --out AGAIN --threads 1 --json >again.json 2>again.log || fail "second run"
 cmp RUN/retrained.pfm AGAIN/retrained.pfm || fail "the same seed gave another model"
 holds again.json 's["participants"] == 3' || fail "--json"
 pass "the same seed gives the same model, whatever the threads"
+
+run --out PLAIN --aggregation plain >plain.txt 2>plain.log || fail "plain run"
+[ "$(figure PLAIN/summary.json aggregation)" = plain ] || fail "aggregation of the plain run"
+grep -q "the coordinator saw each update" plain.txt || fail "the table of a plain run does not say so"
+holds PLAIN/summary.json 'abs(s["accuracy_percent"]["retrained"] -
+    json.load(open("RUN/summary.json"))["accuracy_percent"]["retrained"]) < 3' || fail "plain and secure differ"
+pass "a plain run says that it is one, and comes to the same within rounding"
+refused 1 "participants.*--aggregation plain" run --out TWO --participants 2
 
 run --out OTHER --seed 6 --quiet >/dev/null 2>other.log || fail "third run"
 cmp -s RUN/retrained.pfm OTHER/retrained.pfm && fail "another seed gave the same model"

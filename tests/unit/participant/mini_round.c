@@ -108,6 +108,7 @@ static void make_client(struct mini_round *self, uint32_t member)
                                              .pool = self->config.pool};
     struct pf_advertise advertise;
     struct pf_error err = {0};
+    pf_round_rotation_seed(&self->offer, config.rotation_seed);
     if (self->config.change != NULL) self->config.change(&config);
     OK(pf_secagg_client_create(&config, &one->client, &err));
     pf_secagg_client_advertise(one->client, &advertise);
@@ -372,7 +373,7 @@ static struct pf_codec_config codec_config(const struct mini_round *self)
         .length = {self->config.length[0], self->config.length[1]},
         .clip = {order->clip[0], order->clip[1]},
         .rotate = order->rotate};
-    pf_round_rotation_seed(&self->context, config.seed);
+    pf_round_rotation_seed(&self->offer, config.seed);
     return config;
 }
 
