@@ -14,7 +14,7 @@
  * coordinator's jobs are replaced: combining and applying give an arbitrary model, but unmasking is
  * the real one.
  *
- * The course follows from the seed, but for what the participants' secret keys decide: which
+ * The course follows from the seed, but for what the fresh keys of each round decide: which
  * neighbours a regular graph gives to whom. */
 #ifndef PF_SIM_FEDERATION_IN_PROCESS_H
 #define PF_SIM_FEDERATION_IN_PROCESS_H
@@ -78,7 +78,7 @@ struct pf_in_process_step_figures {
     double participant_seconds,
         coordinator_seconds; /* of this process, all participants together */
     uint64_t up_bytes, down_bytes;
-    uint64_t dropouts;
+    uint64_t dropouts; /* participants that vanished here, summed over the rounds */
 };
 
 struct pf_in_process_result {

@@ -70,7 +70,7 @@ struct pf_in_process {
     struct pf_player *players;
 
     uint32_t drop_round; /* that `drops` is for */
-    uint8_t *drops;      /* [n_players]: enum pf_in_process_step, or N_STEPS: stays */
+    uint8_t *drops;      /* [n_players]: enum pf_in_process_step, N_STEPS: stays */
 };
 
 /* Records a broken property; the first one counts. */

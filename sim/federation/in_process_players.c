@@ -8,6 +8,7 @@
 #define RESTART_MS 20000
 #define KILLS_UNTIL_MS 120000
 #define MOST_KILLS 8u
+#define DROPPED 0x80u /* beside the step: it has vanished there already */
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -132,8 +133,11 @@ static bool drops_out(struct pf_in_process *self, size_t index, const struct pf_
     if (self->config->faults.dropouts <= 0 || round == 0) return false;
     if (round > self->drop_round) plan_dropouts(self, round);
     enum pf_in_process_step step = pf_ip_step_of(message->kind);
-    if (round != self->drop_round || self->drops[index] != (uint8_t)step) return false;
-    self->result->steps[step].dropouts++;
+    if (round != self->drop_round || (self->drops[index] & ~DROPPED) != (unsigned)step)
+        return false;
+    /* It may come back, try again, and vanish again. */
+    if ((self->drops[index] & DROPPED) == 0) self->result->steps[step].dropouts++;
+    self->drops[index] |= DROPPED;
     return true;
 }
 
@@ -297,25 +301,37 @@ void pf_ip_player_event(struct pf_in_process *self, const struct pf_event *event
 
 /* ---- beginning and end ----------------------------------------------------------------------- */
 
+/* Identities follow from the seed, since the roster's hash enters the rotation of updates.  They
+ * protect nothing here; the keys of a round are drawn as always. */
+static void make_identity(const struct pf_in_process *self, const char *name, size_t index,
+                          struct pf_public_identity *public, uint8_t sign_secret[64])
+{
+    struct pf_random random;
+    uint8_t seeds[2][32], transport_secret[32];
+    pf_random_init(&random, self->config->seed, "simulated identities", index);
+    for (size_t i = 0; i < sizeof seeds; i++)
+        seeds[i / 32][i % 32] = (uint8_t)pf_random_u32(&random);
+    *public = (struct pf_public_identity){0};
+    snprintf(public->name, sizeof public->name, "%s", name);
+    crypto_sign_seed_keypair(public->sign, sign_secret, seeds[0]);
+    crypto_box_seed_keypair(public->transport, transport_secret, seeds[1]);
+}
+
 static enum pf_status make_roster(struct pf_in_process *self, struct pf_error *err)
 {
-    struct pf_identity identity;
+    size_t n = self->n_players;
     PF_CLEANUP(pf_freep)
-    struct pf_public_identity *public = PF_ALLOC(self->n_players, struct pf_public_identity);
+    struct pf_public_identity *public = PF_ALLOC(n, struct pf_public_identity);
     if (public == NULL) return pf_no_memory(err, "the participants' keys");
-    for (size_t i = 0; i < self->n_players; i++) {
+    for (size_t i = 0; i < n; i++) {
         char name[PF_MAX_NAME_BYTES];
         snprintf(name, sizeof name, "p%05zu", i + 1); /* the roster sorts by name */
-        PF_TRY(pf_identity_generate(name, &identity, err));
-        public[i] = identity.public;
-        memcpy(self->players[i].sign_secret, identity.sign_secret, sizeof identity.sign_secret);
-        pf_identity_finish(&identity);
+        make_identity(self, name, i, &public[i], self -> players[i].sign_secret);
     }
-    PF_TRY(pf_identity_generate("coordinator", &identity, err));
-    struct pf_public_identity coordinator = identity.public;
-    pf_identity_finish(&identity);
-    return pf_roster_create("in-process", 1, &coordinator, public, self->n_players, &self->roster,
-                            err);
+    struct pf_public_identity coordinator;
+    uint8_t coordinator_secret[64];
+    make_identity(self, "coordinator", n, &coordinator, coordinator_secret);
+    return pf_roster_create("in-process", 1, &coordinator, public, n, &self->roster, err);
 }
 
 static void plan_kills(struct pf_in_process *self, size_t index)

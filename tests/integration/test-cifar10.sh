@@ -12,7 +12,7 @@ holds pretrain.json 's["accuracy_percent"] > 22' || fail "nothing was learned: $
 pass "learns from photographs: $(figure pretrain.json accuracy_percent) %"
 
 # shellcheck disable=SC2086
-"$packfed" federation $data --model dense.pfm --participants 2 --fraction 0.1 --partition first \
+"$packfed" federation $data --model dense.pfm --participants 3 --fraction 0.1 --partition first \
     --alpha 4,4 --rounds 2 --json --out RUN >run.json 2>federation.log || fail "federation"
 grep -q "holds 5000 images" RUN/participants/p01.log || fail "p01 has not a tenth"
 grep -q "holds 5000 images" RUN/participants/p02.log || fail "p02 has not a tenth"
