@@ -66,8 +66,8 @@ static const struct argp_option options[] = {
      "share of a cohort that may side with the coordinator (0.2; from 100 participants on 0.05)",
      0},
     {"max-dropout", KEY_MAX_DROPOUT, "X", 0,
-     "share of a cohort that may vanish without stopping a round (0.3, or what the threshold "
-     "leaves)",
+     "share of a cohort that may vanish without stopping a round (0.1); it decides how dense a "
+     "regular graph is, a complete one bears what its threshold leaves",
      0},
     {"semi-honest", KEY_SEMI_HONEST, NULL, 0,
      "the coordinator is trusted to follow the protocol: smaller graphs, lower thresholds", 0},

@@ -54,7 +54,8 @@
 #define PF_DEFAULT_UNMASK_TIMEOUT_MS 30000u
 #define PF_DEFAULT_UPLOAD_BUDGET_BYTES ((size_t)256 << 20)
 #define PF_DEFAULT_UPLOAD_IDLE_MS 30000u
-#define PF_DEFAULT_DROPOUTS 0.3
+#define PF_DEFAULT_DROPOUTS \
+    0.1 /* δ draws a regular graph; a complete one bears n − t whatever it is */
 
 enum pf_coordinator_phase {
     PF_COORDINATOR_WAITING,     /* for members */
