@@ -76,15 +76,17 @@ static void drain(struct fixture *self)
     struct pf_participant_action action;
     self->n_sent = self->n_records = self->n_trains = self->n_cancels = 0;
     self->n_results = self->n_recalls = 0;
-    while (pf_participant_session_next_action(self->session, &action)) {
+    for (size_t at = 0; pf_participant_session_next_action(self->session, &action); at++) {
         switch (action.kind) {
         case PF_PARTICIPANT_SEND:
             assert_true(self->n_sent < FIXTURE_MAX_SENT);
+            self->sent_at[self->n_sent] = at;
             self->sent[self->n_sent++] = action.message;
             break;
         case PF_PARTICIPANT_RECALL: self->n_recalls++; break;
         case PF_PARTICIPANT_RECORD:
             assert_true(self->n_records < PF_ARRAY_LENGTH(self->records));
+            self->records_at[self->n_records] = at;
             self->records[self->n_records++] = action.record;
             break;
         case PF_PARTICIPANT_TRAIN:
@@ -130,8 +132,13 @@ void trained(struct fixture *self, uint64_t job, size_t n_parameters)
     assert_non_null(update.values);
     for (size_t i = 0; i < n_parameters; i++) update.values[i] = (float)i;
     update.figures[PF_FIGURE_EXAMPLES] = 7;
-    pf_participant_session_trained(self->session, job, &update, self->now);
-    assert_null(update.values);
+    trained_to(self, job, &update);
+}
+
+void trained_to(struct fixture *self, uint64_t job, struct pf_update *update)
+{
+    pf_participant_session_trained(self->session, job, update, self->now);
+    assert_null(update->values);
     drain(self);
 }
 

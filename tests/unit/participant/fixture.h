@@ -27,7 +27,9 @@ struct fixture {
     /* What the last event made the session do. */
     struct pf_message sent[FIXTURE_MAX_SENT]; /* chunk bytes are borrowed */
     size_t n_sent;
+    size_t sent_at[FIXTURE_MAX_SENT]; /* which action of the event each was */
     struct pf_participation records[8];
+    size_t records_at[8];
     size_t n_records;
     size_t n_trains, n_cancels, n_results, n_recalls;
     uint64_t job;
@@ -51,6 +53,7 @@ void tick(struct fixture *self, int64_t ms_later);
  * within so many ms. */
 bool tick_until_sent(struct fixture *self, enum pf_message_kind kind, int64_t within_ms);
 void trained(struct fixture *self, uint64_t job, size_t n_parameters);
+void trained_to(struct fixture *self, uint64_t job, struct pf_update *update); /* taken */
 void training_failed(struct fixture *self, uint64_t job);
 
 /* Messages of the coordinator. */

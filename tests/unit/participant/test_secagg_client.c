@@ -468,7 +468,6 @@ static void test_consents_to_something_else_are_refused(void **state)
     sign_all(&m.context, &m.key_list, set);
     refuses_request(&m, VICTIM, request, PF_REASON_SIGNATURE);
     pf_member_set_add(set, 8);
-    m.offer.round++;
     other_context.bytes[0] ^= 1;
     sign_all(&other_context, &m.key_list, set);
     refuses_request(&m, VICTIM, request, PF_REASON_SIGNATURE);
