@@ -209,7 +209,8 @@ static void emit(float *y, size_t y_stride, const float *tile, size_t n_rows, si
                  const uint16_t *mask, const float *pivot, float *sums, bool stream)
 {
     for (size_t r = 0; r < n_rows; r++) {
-        float *to = y + r * y_stride, *row_sums = sums + 2 * PF_GROUP * r;
+        float *to = y + r * y_stride;
+        float *row_sums = sums == NULL ? NULL : sums + 2 * PF_GROUP * r;
         const float *from = tile + r * PF_TILE;
         if (sums == NULL)
             memcpy(to, from, n_groups * PF_GROUP * sizeof *y);
@@ -226,6 +227,7 @@ static inline void fetch_ahead(struct pf_ahead *ahead, size_t n)
 {
     for (size_t r = 0; r < PF_AHEAD_RANGES; r++) {
         size_t n_now = ahead->ranges[r].n_lines < n ? ahead->ranges[r].n_lines : n;
+        if (n_now == 0) continue;
         const char *next = ahead->ranges[r].next;
         for (size_t i = 0; i < n_now; i++) __builtin_prefetch(next + i * PF_LINE, 0, 2);
         ahead->ranges[r].next = next + n_now * PF_LINE;
