@@ -98,17 +98,17 @@ struct pf_coordinator_session_config {
     /* Secure aggregation alone. */
     uint8_t roster_hash[PF_HASH_BYTES];
     struct pf_masking_order masking; /* clip: of the first round; see fixed_clip */
-    bool fixed_clip; /* else 2 × the last round's mean norm, at most doubled or halved */
-    double corrupt;  /* γ; below 0: pf_secagg_default_corrupt */
-    double dropouts; /* δ */
-    enum pf_adversary adversary; /* 0: semi-malicious */
-    enum pf_graph_kind graph;    /* 0: by size */
-    uint32_t key_timeout_ms;     /* of ADVERTISING, REVEALING, SHARING each; at most a quarter of
-                                    round_timeout_ms is used; 0: default */
-    uint32_t unmask_timeout_ms;  /* of CONSENTING and UNMASKING each; 0: default */
+    bool fixed_clip;                 /* else twice the last round's mean norm, within a stage */
+    double corrupt;                  /* γ; below 0: pf_secagg_default_corrupt */
+    double dropouts;                 /* δ */
+    enum pf_adversary adversary;     /* 0: semi-malicious */
+    enum pf_graph_kind graph;        /* 0: by size */
+    uint32_t key_timeout_ms;    /* of ADVERTISING, REVEALING, SHARING each; at most a quarter of
+                                   round_timeout_ms is used; 0: default */
+    uint32_t unmask_timeout_ms; /* of CONSENTING and UNMASKING each; 0: default */
 };
 
-/* 16 bits, 10,000 examples, rotation, norms of 4 and 8 at first. */
+/* 16 bits, 10,000 examples, rotation, norms of 32 at a stage's begin. */
 void pf_masking_order_default(struct pf_masking_order *order);
 
 /* The model that rounds start from, as its encoding is cut into chunks. */

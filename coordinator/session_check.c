@@ -8,7 +8,7 @@
 void pf_masking_order_default(struct pf_masking_order *order)
 {
     *order = (struct pf_masking_order){
-        .value_bits = 16, .weight_cap = 10000, .clip = {4.0, 8.0}, .rotate = true};
+        .value_bits = 16, .weight_cap = 10000, .clip = {32.0, 32.0}, .rotate = true};
 }
 
 void pf_cs_fill_config(struct pf_coordinator_session_config *config)

@@ -240,10 +240,12 @@ enum pf_status pf_coordinator_session_job_done(struct pf_coordinator_session *se
     *model = (struct pf_served_model){0};
     pf_cs_set_update_bytes(self, bytes);
     self->accuracy_percent = accuracy_percent;
-    if (applied)
+    if (applied) {
         PF_TRY(pf_cs_complete_round(self, now_ms, accuracy_percent, loss, err));
-    else
+    } else {
         self->stage_combined = true;
+        pf_cs_widen_clip(self);
+    }
     next_stage_if_over(self);
     pf_cs_wait_for_members(self, now_ms);
     return pf_cs_proceed(self, now_ms, err);

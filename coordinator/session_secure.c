@@ -401,8 +401,10 @@ int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self)
 /* ---- clipping ----------------------------------------------------------------------------- */
 
 /* Twice the mean norm, so that a typical update is not clipped and an outlier is; the mean comes
- * out of the masked sum, so nobody's norm is seen.  In the spirit of G. Andrew et al.,
- * Differentially private learning with adaptive clipping, NeurIPS 2021. */
+ * out of the masked sum, so nobody's norm is seen.  Norms are told before clipping, so one round is
+ * enough to find a clip that was too low; no more than a factor of four up, since a participant may
+ * tell any norm.  In the spirit of G. Andrew et al., Differentially private learning with adaptive
+ * clipping, NeurIPS 2021. */
 void pf_cs_adapt_clip(struct pf_coordinator_session *self)
 {
     const struct pf_round_record *record = &self->record;
@@ -414,7 +416,17 @@ void pf_cs_adapt_clip(struct pf_coordinator_session *self)
         if (length[s] == 0) continue;
         double units = (double)record->figures[PF_FIGURE_NORM_TRAINED + s] / n;
         double wanted = 2 * units / PF_CODEC_NORM_UNIT * self->clip[s];
-        double clip = PF_MAX(PF_MIN(wanted, 2 * self->clip[s]), self->clip[s] / 2);
+        double clip = PF_MAX(PF_MIN(wanted, 4 * self->clip[s]), self->clip[s] / 2);
         self->clip[s] = PF_MAX(PF_MIN(clip, PF_MAX_CLIP), PF_MIN_CLIP);
+        self->widest_clip[s] = PF_MAX(self->widest_clip[s], self->clip[s]);
     }
+}
+
+/* Norms fall with the learning rate over a stage and rise again at the next; a clip that followed
+ * them down would cut the very updates that heal the combined model. */
+void pf_cs_widen_clip(struct pf_coordinator_session *self)
+{
+    if (self->config.fixed_clip) return;
+    for (size_t s = 0; s < PF_CODEC_SEGMENTS; s++)
+        self->clip[s] = PF_MAX(self->config.masking.clip[s], self->widest_clip[s]);
 }

@@ -54,10 +54,11 @@ struct pf_coordinator_session {
 
     uint32_t round; /* the number in use; unique per attempt */
     struct pf_round_record record;
-    struct pf_sum *sum;              /* plain */
-    struct pf_secagg_server *secagg; /* secure: from the offer to APPLYING */
-    double clip[PF_CODEC_SEGMENTS];  /* … of the current or next round */
-    size_t update_bytes;             /* of one encoded update of this model */
+    struct pf_sum *sum;                    /* plain */
+    struct pf_secagg_server *secagg;       /* secure: from the offer to APPLYING */
+    double clip[PF_CODEC_SEGMENTS];        /* … of the current or next round */
+    double widest_clip[PF_CODEC_SEGMENTS]; /* … of any round yet */
+    size_t update_bytes;                   /* of one encoded update of this model */
     uint32_t n_update_chunks;
 
     int64_t join_deadline_ms; /* WAITING */
@@ -193,6 +194,8 @@ PF_NODISCARD enum pf_status pf_cs_lose_survivor(struct pf_coordinator_session *s
 int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self);
 /* The clip norms of the next round, from the mean norms of this one. */
 void pf_cs_adapt_clip(struct pf_coordinator_session *self);
+/* … of a stage's first round: combining has cut the model, so its updates are the largest. */
+void pf_cs_widen_clip(struct pf_coordinator_session *self);
 
 /* session_update.c and the files of messages beside it */
 

@@ -149,7 +149,7 @@ static void on_offer(struct secure_fixture *self, size_t member, const struct pf
         player->offer = message->offer;
         player->offer.chunk_hashes = NULL;
         pf_buffer_reset(&player->packed);
-        const struct pf_secagg_client_config config = {
+        struct pf_secagg_client_config config = {
             .roster = self->roster,
             .self = (uint32_t)member,
             .sign_secret = player->identity.sign_secret,
@@ -159,6 +159,7 @@ static void on_offer(struct secure_fixture *self, size_t member, const struct pf
             .min_cohort = 2,
             .max_corrupt = self->fx->config.corrupt,
         };
+        pf_round_rotation_seed(&message->offer, config.rotation_seed);
         must(pf_secagg_client_create(&config, &player->client, &err), &err);
     }
     sx_repeat_advertise(self, member);

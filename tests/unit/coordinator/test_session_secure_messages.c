@@ -185,15 +185,35 @@ static void test_clip_follows_the_mean_norm(void **state)
     assert_true(2 * trained < 50);
     assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[0] - 50) < 1e-9);
     assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[1] - 50) < 1e-9);
+    assert_true(2 * statistics < 25);
     sx_settle(sx);
     sx_apply(sx);
-    fx_job_done(sx->fx, 60); /* the second stage goes on with it */
-    assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[0] - 2 * trained) < 0.2);
-    assert_true(2 * statistics < 25);
-    assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[1] - 25) < 1e-9);
+    assert_true(fabs(sx->fx->session->clip[0] - 2 * trained) < 0.2);
+    assert_true(fabs(sx->fx->session->clip[1] - 25) < 1e-9);
+    /* Combining has cut the model: the next stage begins with room for large updates. */
+    fx_job_done(sx->fx, 60);
+    assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[0] - 100) < 1e-9);
+    assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[1] - 100) < 1e-9);
 }
 
-static void test_clip_at_most_doubles(void **state)
+/* … as much as any round before has asked for. */
+static void test_a_stage_begins_with_the_widest_clip(void **state)
+{
+    struct pf_coordinator_session_config config = sx_config();
+    const double trained = sqrt(30) * (1 + 2 + 3 + 4) / 4;
+    config.masking.clip[0] = config.masking.clip[1] = 8;
+    sx_renew((struct secure_fixture **)state, &config, SX_SMALL);
+    struct secure_fixture *sx = *state;
+    sx_start(sx);
+    sx_settle(sx);
+    sx_apply(sx);
+    sx_settle(sx);
+    sx_apply(sx);
+    fx_job_done(sx->fx, 60);
+    assert_true(fabs(sx->fx->asked.offer[BOB].masking.clip[0] - 2 * trained) < 0.2);
+}
+
+static void test_clip_at_most_quadruples(void **state)
 {
     for (int fixed = 0; fixed < 2; fixed++) {
         struct pf_coordinator_session_config config = sx_config();
@@ -206,7 +226,7 @@ static void test_clip_at_most_doubles(void **state)
         sx_apply(sx);
         assert_int_equal(sx->fx->asked.record.figures[PF_FIGURE_CLIPPED], 4);
         double clip = sx->fx->asked.offer[BOB].masking.clip[0];
-        assert_true(fabs(clip - (fixed ? 2 : 4)) < 1e-9);
+        assert_true(fabs(clip - (fixed ? 2 : 8)) < 1e-9);
     }
 }
 
@@ -241,6 +261,7 @@ static void test_configurations_that_cannot_work(void **state)
     bad[8].graph = (enum pf_graph_kind)9;
     bad[9].graph = PF_GRAPH_HARARY;
     bad[9].corrupt = 0.4;
+    bad[9].dropouts = 0.3;
     struct pf_coordinator_session *session = NULL;
     struct pf_error err = {0};
     for (size_t i = 0; i < PF_ARRAY_LENGTH(bad); i++) {
@@ -284,7 +305,8 @@ int main(void)
         TEST(test_refusals_change_nothing),
         TEST(test_steps_in_a_plain_round),
         TEST(test_clip_follows_the_mean_norm),
-        TEST(test_clip_at_most_doubles),
+        TEST(test_a_stage_begins_with_the_widest_clip),
+        TEST(test_clip_at_most_quadruples),
         TEST(test_configurations_that_cannot_work),
         TEST(test_dropouts_of_complete_graphs),
     };
