@@ -215,6 +215,18 @@ static bool key_serves(const uint8_t public[32])
     return crypto_scalarmult_curve25519(agreed, any_secret, public) == 0;
 }
 
+/* Who advertised this mask key already, or `member` itself.  Everybody refuses a list on which two
+ * have the same. */
+static uint32_t find_mask_key(const struct pf_secagg_server *self, uint32_t member,
+                              const uint8_t public[32])
+{
+    for (uint32_t i = 0; i < self->config.n_members; i++)
+        if (pf_member_set_has(&self->delivered[PF_SECAGG_ADVERTISING], i) &&
+            memcmp(self->adverts[i].mask_key, public, 32) == 0)
+            return i;
+    return member;
+}
+
 enum pf_status pf_secagg_server_advertise(struct pf_secagg_server *self, uint32_t member,
                                           const struct pf_advertise *message,
                                           enum pf_reason *reason, struct pf_error *err)
@@ -236,6 +248,10 @@ enum pf_status pf_secagg_server_advertise(struct pf_secagg_server *self, uint32_
     if (!key_serves(advert->channel_key) || !key_serves(advert->mask_key))
         return PF_SS_REFUSE(reason, PF_REASON_SIGNATURE, err,
                             "%s advertised a key that gives no secret", pf_ss_name(self, member));
+    uint32_t owner = find_mask_key(self, member, advert->mask_key);
+    if (owner != member)
+        return PF_SS_REFUSE(reason, PF_REASON_SIGNATURE, err, "%s advertised the key of %s",
+                            pf_ss_name(self, member), pf_ss_name(self, owner));
     self->adverts[member] = *advert;
     pf_member_set_add(&self->delivered[PF_SECAGG_ADVERTISING], member);
     return PF_OK;

@@ -1,5 +1,6 @@
 /* Step 1 of the client: the key list, the boxes made and the boxes received. */
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -261,6 +262,36 @@ static enum pf_status greet_peers(const struct pf_secagg_client *self, struct dr
     return PF_OK;
 }
 
+static int compare_mask_keys(const void *a, const void *b)
+{
+    const struct pf_advert *const *x = a, *const *y = b;
+    return memcmp((*x)->mask_key, (*y)->mask_key, sizeof(*x)->mask_key);
+}
+
+/* A corrupt member can advertise an honest one's public key without knowing its secret.  Our masks
+ * with the two would be one and the same, and where we stand between them would cancel.  Bonawitz
+ * et al. 2017, round 1, have the keys differ too. */
+static enum pf_status check_keys_differ(const struct pf_secagg_client *self,
+                                        const struct draft *draft, enum pf_reason *reason,
+                                        struct pf_error *err)
+{
+    size_t n = (size_t)draft->n_neighbours + 1;
+    PF_CLEANUP(pf_freep)
+    const struct pf_advert **adverts = pf_alloc(n, sizeof(const struct pf_advert *));
+    if (adverts == NULL) return pf_no_memory(err, "the keys of the others");
+    for (size_t i = 0; i + 1 < n; i++) adverts[i] = &draft->neighbours[i].advert;
+    adverts[n - 1] = &self->advertise.advert;
+    qsort(adverts, n, sizeof(const struct pf_advert *), compare_mask_keys);
+    for (size_t i = 1; i < n; i++)
+        if (compare_mask_keys(&adverts[i - 1], &adverts[i]) == 0)
+            return PF_SC_REFUSE(reason, PF_REASON_SIGNATURE, err,
+                                "%s and %s advertised the same key: one of them has it from the "
+                                "other",
+                                pf_sc_name(self, adverts[i - 1]->member),
+                                pf_sc_name(self, adverts[i]->member));
+    return PF_OK;
+}
+
 /* ---- sharing ------------------------------------------------------------------------------------
  */
 
@@ -365,6 +396,7 @@ static enum pf_status draw_up(const struct pf_secagg_client *self, const struct 
     }
     PF_TRY(take_adverts(self, list, draft, reason, err));
     PF_TRY(greet_peers(self, draft, reason, err));
+    PF_TRY(check_keys_differ(self, draft, reason, err));
     return share_secrets(self, &list->parameters, draft, err);
 }
 

@@ -53,6 +53,12 @@ static void adverts_that_are_refused(void **state)
         EXPECT_REFUSED(pf_secagg_server_advertise(s, 1, &bad, &reason, &err), PF_REASON_SIGNATURE,
                        "a key that gives no secret");
     }
+    fixture_step(f, 0);
+    bad = good; /* of a secret that it does not have */
+    memcpy(bad.advert.mask_key, f->parties[0].advert.mask_key, 32);
+    pf_advert_sign(&bad.advert, &f->config.context, f->parties[1].sign_secret);
+    EXPECT_REFUSED(pf_secagg_server_advertise(s, 1, &bad, &reason, &err), PF_REASON_SIGNATURE,
+                   "party-1 advertised the key of party-0");
     assert_false(pf_secagg_server_delivered(s, 1));
     fixture_step(f, 1);
     bad = good; /* a participant that lost its secrets and drew new ones */
@@ -60,8 +66,7 @@ static void adverts_that_are_refused(void **state)
     pf_advert_sign(&bad.advert, &f->config.context, f->parties[1].sign_secret);
     EXPECT_REFUSED(pf_secagg_server_advertise(s, 1, &bad, &reason, &err), PF_REASON_STEP,
                    "party-1 sends a second, different message");
-    for (uint32_t i = 0; i < 5; i++)
-        if (i != 1) fixture_step(f, i);
+    for (uint32_t i = 2; i < 5; i++) fixture_step(f, i);
     fixture_advance(f);
     bad = fixture_advertise(f, 5);
     EXPECT_REFUSED(pf_secagg_server_advertise(s, 5, &bad, &reason, &err), PF_REASON_LATE,
