@@ -190,7 +190,7 @@ static struct pf_digest cohort_digest(const struct mini_round *self)
     return digest;
 }
 
-static void close_list(struct mini_round *self)
+void mini_close_list(struct mini_round *self)
 {
     struct pf_digest cohort = cohort_digest(self);
     uint8_t randomness[MINI_MAX_MEMBERS][PF_RANDOMNESS_BYTES];
@@ -356,7 +356,7 @@ void mini_to(struct mini_round *self, enum mini_stage stage)
         for (uint32_t i = 0; i < self->config.n_cohort && !nothing; i++)
             if (mini_takes_part(self, i, self->stage) && self->members[i].client != NULL)
                 take_step(self, i, self->stage);
-        if (self->stage == MINI_REVEALED) close_list(self);
+        if (self->stage == MINI_REVEALED) mini_close_list(self);
     }
 }
 

@@ -75,6 +75,9 @@ void mini_finish(struct mini_round *self);
 /* Everybody takes all steps up to and including this one; whatever is refused fails the test. */
 void mini_to(struct mini_round *self, enum mini_stage stage);
 
+/* The key list's digest, and so the graph, from the adverts and the randomness as they are now. */
+void mini_close_list(struct mini_round *self);
+
 /* Those who take part in a stage: their `last` is not before it. */
 bool mini_takes_part(const struct mini_round *self, uint32_t member, enum mini_stage stage);
 /* The member's neighbours in the graph, ascending; returns how many.  From REVEALED on. */

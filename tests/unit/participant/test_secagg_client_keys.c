@@ -322,6 +322,33 @@ static void test_keys_that_give_no_secret_are_refused(void **state)
     advert_is_refused(&weak, PF_REASON_SIGNATURE);
 }
 
+/* Equal keys give equal masks, which cancel each other in the update of who stands between. */
+static void test_keys_of_another_member_are_refused(void **state)
+{
+    (void)state;
+    mini_to(&m, MINI_REVEALED);
+    const uint32_t owners[] = {0, OTHER, VICTIM};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(owners); i++) {
+        struct pf_advert thief = m.members[PEER].advert;
+        memcpy(thief.mask_key, m.members[owners[i]].advert.mask_key, sizeof thief.mask_key);
+        pf_advert_sign(&thief, &m.context, m.members[PEER].sign_secret);
+        advert_is_refused(&thief, PF_REASON_SIGNATURE);
+    }
+    mini_expect_sum(&m);
+}
+
+static void test_keys_of_another_neighbour_are_refused(void **state)
+{
+    (void)state;
+    mini_to(&m, MINI_REVEALED);
+    fresh_list();
+    struct pf_advert *thief = &list->adverts[3];
+    memcpy(thief->mask_key, list->adverts[9].mask_key, sizeof thief->mask_key);
+    pf_advert_sign(thief, &m.context, m.members[thief->member].sign_secret);
+    list_is_refused(PF_REASON_SIGNATURE);
+    mini_expect_sum(&m);
+}
+
 static void test_a_second_key_list_is_refused(void **state)
 {
     (void)state;
@@ -470,22 +497,33 @@ static void test_cohorts_that_are_refused_before_anything_is_revealed(void **sta
     mini_expect_sum(&m);
 }
 
+/* The neighbours and keys that go with other randomness: a graph that the coordinator would like.
+ */
+static void fresh_list_of_another_graph(uint32_t member)
+{
+    m.members[member].randomness[0] ^= 1;
+    mini_close_list(&m);
+    fresh_list();
+    m.members[member].randomness[0] ^= 1;
+    mini_close_list(&m);
+}
+
 static void test_a_graph_other_than_the_committed_one_is_refused(void **state)
 {
     (void)state;
     mini_to(&m, MINI_REVEALED);
-    fresh_list();
-    list->randomness[PEER][0] ^= 1;
+    fresh_list_of_another_graph(PEER);
     list_is_refused(PF_REASON_GRAPH);
+    fresh_list_of_another_graph(VICTIM);
+    list_is_refused(PF_REASON_GRAPH);
+    const struct pf_secagg_parameters committed = m.parameters;
+    m.parameters.degree += 2;
+    m.parameters.threshold = 14; /* good ones, but not those that were committed to */
     fresh_list();
-    list->randomness[VICTIM][0] ^= 1;
+    m.parameters = committed;
     list_is_refused(PF_REASON_GRAPH);
     fresh_list();
     list->n_randomness--;
-    list_is_refused(PF_REASON_GRAPH);
-    fresh_list();
-    list->parameters.degree += 2;
-    list->parameters.threshold = 14; /* good ones, but not those that were committed to */
     list_is_refused(PF_REASON_GRAPH);
     fresh_list();
     pf_member_set_add(&list->cohort, 100);
@@ -586,6 +624,7 @@ int main(void)
         TEST(test_lists_that_do_not_fit_the_graph_are_refused),
         TEST(test_other_keys_in_ones_own_name_are_refused),
         TEST(test_keys_that_give_no_secret_are_refused),
+        TEST(test_keys_of_another_member_are_refused),
         TEST(test_a_second_key_list_is_refused),
         TEST(test_boxes_that_were_not_made_for_this_are_refused),
         TEST(test_deliveries_that_contradict_themselves_are_refused),
@@ -595,6 +634,7 @@ int main(void)
         REGULAR(test_other_neighbours_than_the_graphs_are_refused),
         REGULAR(test_regular_parameters_that_do_not_protect_are_refused),
         REGULAR(test_boxes_of_a_regular_round),
+        REGULAR(test_keys_of_another_neighbour_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

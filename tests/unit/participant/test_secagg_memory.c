@@ -242,6 +242,32 @@ static void test_nothing_is_left_on_the_stacks_of_a_pool(void **state)
     expect_nothing_left(pool);
 }
 
+static struct pf_scalar secret, shares[3];
+static uint32_t distance; /* between the xs: close ones and far ones are done differently */
+
+static void split_secret(void)
+{
+    const uint32_t x[3] = {1, 1 + distance, 1 + 2 * distance};
+    pf_scalar_random(&secret);
+    assert_int_equal(pf_shamir_split(&secret, 3, x, 3, shares, NULL), PF_OK);
+}
+
+static void test_sharing_leaves_nothing_on_the_stack(void **state)
+{
+    (void)state;
+    require_scan();
+    for (distance = 1; distance <= 1000; distance += 999) {
+        scan_forget();
+        there(split_secret);
+        scan_note(secret.bytes, "secret");
+        for (size_t i = 0; i < 3; i++) scan_note(shares[i].bytes, "share");
+        pf_scalar_wipe(&secret);
+        sodium_memzero(shares, sizeof shares);
+        assert_int_equal(scan_count(), 4);
+        assert_int_equal(scan_memory("", true), 0);
+    }
+}
+
 /* Long before the client is destroyed: seeds go with the update, shares with the unmasking. */
 static void test_secrets_that_are_used_up_are_gone_at_once(void **state)
 {
@@ -274,6 +300,7 @@ int main(int n_arguments, char **arguments)
         TEST(test_copies_on_heap_and_stack_are_found),
         TEST(test_nothing_is_left_of_a_destroyed_client),
         TEST(test_nothing_is_left_on_the_stacks_of_a_pool),
+        TEST(test_sharing_leaves_nothing_on_the_stack),
         TEST(test_secrets_that_are_used_up_are_gone_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -288,6 +288,21 @@ static void small_cohorts_refused(struct pf_participant_session_config *config)
     config->policy.min_cohort = 6;
 }
 
+/* A sum of two tells each what the other sent, whatever is asked for. */
+static void test_no_policy_agrees_to_secure_sums_of_two(void **state)
+{
+    (void)state;
+    struct pf_participant_policy policy;
+    pf_participant_policy_default(&policy);
+    for (uint32_t asked = 0; asked < 6; asked++) {
+        policy.min_cohort = asked;
+        assert_int_equal(pf_participant_policy_min_cohort(&policy, PF_AGGREGATION_SECURE),
+                         PF_MAX(asked, 3));
+        assert_int_equal(pf_participant_policy_min_cohort(&policy, PF_AGGREGATION_PLAIN),
+                         PF_MAX(asked, 1));
+    }
+}
+
 static void test_a_cohort_below_the_minimum_is_declined(void **state)
 {
     (void)state;
@@ -474,6 +489,7 @@ int main(void)
         TEST(test_a_round_is_tied_to_its_model_also_by_way_of_another_run),
         TEST(test_too_many_runs_in_one_life_end_it),
         TEST(test_an_old_round_is_refused),
+        TEST(test_no_policy_agrees_to_secure_sums_of_two),
         TEST(test_a_cohort_below_the_minimum_is_declined),
         TEST(test_an_architecture_other_than_the_pinned_one_ends_it),
         TEST(test_a_network_that_does_not_fit_the_images_ends_it),
