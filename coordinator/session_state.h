@@ -30,6 +30,8 @@ struct pf_member {
     int64_t told_ms, tell_ms;    /* the step's message: last sent, to be sent again */
     int64_t tell_gap_ms;
     uint32_t chunks_sent; /* of the model, in this round */
+    int64_t hello_ms;     /* when the first of these came: */
+    uint32_t n_hellos;    /* … within one ALIVE interval */
     uint64_t n_malformed; /* frames that could not be read */
     /* Its update in reassembly: a slot; see session_upload.c. */
     int64_t chunk_ms;    /* when the last chunk came */

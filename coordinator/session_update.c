@@ -10,6 +10,10 @@
 #include "coordinator/session_state.h"
 #include "proto/model_file.h"
 
+/* Of one member within an ALIVE interval; the back-off of HELLO (participant/session.h) stays below
+ * that. */
+#define MAX_HELLOS 8u
+
 /* A model is fetched once; a few times over is generosity to a poor connection. */
 static uint32_t max_chunks_sent(const struct pf_coordinator_session *self)
 {
@@ -73,6 +77,18 @@ static enum pf_status repeat_offer(struct pf_coordinator_session *self,
     return pf_cs_send(self, arrival->member, &offer, err);
 }
 
+/* Offers and the messages of steps can be long, HELLO is short: whoever says it without end gets
+ * WELCOME alone.  What a member lacks all the same is told again in time. */
+static bool greets_too_often(const struct pf_coordinator_session *self, struct pf_member *member,
+                             int64_t now_ms)
+{
+    if (now_ms - member->hello_ms >= pf_cs_alive_interval_ms(self)) {
+        member->hello_ms = now_ms;
+        member->n_hellos = 0;
+    }
+    return ++member->n_hellos > MAX_HELLOS;
+}
+
 static bool same_run(const struct pf_run_id *a, const struct pf_run_id *b)
 {
     return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
@@ -89,16 +105,18 @@ static enum pf_status on_hello(struct pf_coordinator_session *self,
     if (hello->returning && !same_run(&hello->run_id, &self->config.run_id))
         return pf_cs_refuse(self, arrival, PF_REASON_WRONG_RUN, 0, err,
                             "the run you were in is not the one served here");
-    const struct pf_member *member = &self->members[arrival->member];
+    struct pf_member *member = &self->members[arrival->member];
     enum pf_part part = pf_cs_in_round(self) ? member->part : PF_PART_NONE;
+    bool often = greets_too_often(self, member, arrival->now_ms);
     PF_TRY(pf_cs_heard(self, arrival, err));
     PF_TRY(send_welcome(self, arrival->member, err));
     /* A HELLO repeated before the first answer came is no restart: nothing of this round is lost
      * yet.  Nor is that of a member whose line broke and who still knows the run.  One that took
      * up the offer and now knows nothing of it cannot go on: in a secure round its secrets are
      * gone, so not even a counted one can answer what is still to come. */
-    if (part == PF_PART_ASKED) return repeat_offer(self, arrival, err);
-    if (hello->returning) return pf_cs_tell(self, arrival->member, arrival->now_ms, err);
+    if (part == PF_PART_ASKED) return often ? PF_OK : repeat_offer(self, arrival, err);
+    if (hello->returning)
+        return often ? PF_OK : pf_cs_tell(self, arrival->member, arrival->now_ms, err);
     if (part == PF_PART_ACTIVE) return pf_cs_drop(self, arrival->member, "restarted", NULL, err);
     if (part == PF_PART_COUNTED && pf_cs_secure(self))
         return pf_cs_lose_survivor(self, arrival->member, "restarted", NULL, err);

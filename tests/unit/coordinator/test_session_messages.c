@@ -320,6 +320,20 @@ static void test_hello_repeated_before_the_offer_was_taken_up(void **state)
     assert_int_equal(pf_sum_count(fx->session->sum), 1);
 }
 
+/* A small message must not be a way to have large ones sent without end. */
+static void test_hello_without_end_is_answered_by_welcome_alone(void **state)
+{
+    struct fixture *fx = *state;
+    fx_start(fx);
+    for (int i = 0; i < 1000; i++) fx_hello(fx, DAVE);
+    assert_true(fx->asked.sent[DAVE][PF_MESSAGE_WELCOME] > 1000);
+    size_t offers = fx->asked.sent[DAVE][PF_MESSAGE_ROUND_OFFER];
+    assert_in_range(offers, 2, 10);
+    fx_tick(fx, LIVENESS_MS / 4);
+    fx_hello(fx, DAVE);
+    assert_int_equal(fx->asked.sent[DAVE][PF_MESSAGE_ROUND_OFFER], offers + 1);
+}
+
 static void test_reconnected_member_goes_on(void **state)
 {
     struct fixture *fx = *state;
@@ -427,6 +441,7 @@ int main(void)
         TEST(test_not_a_number),
         TEST(test_restarted_member_joins_the_next_round),
         TEST(test_hello_repeated_before_the_offer_was_taken_up),
+        TEST(test_hello_without_end_is_answered_by_welcome_alone),
         TEST(test_reconnected_member_goes_on),
         TEST(test_newcomer_waits_for_the_next_round),
         TEST(test_decline_is_named_and_tamed),
