@@ -57,8 +57,8 @@ static enum pf_status check_order(const struct pf_participant_policy *self,
 uint32_t pf_participant_policy_min_cohort(const struct pf_participant_policy *self,
                                           enum pf_aggregation aggregation)
 {
-    if (self->min_cohort > 0) return self->min_cohort;
-    return aggregation == PF_AGGREGATION_SECURE ? PF_MIN_SECURE_COHORT : 1;
+    return PF_MAX(self->min_cohort,
+                  aggregation == PF_AGGREGATION_SECURE ? PF_MIN_SECURE_COHORT : 1u);
 }
 
 enum pf_status pf_participant_policy_offer(const struct pf_participant_policy *self,

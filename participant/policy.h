@@ -8,7 +8,8 @@
 #include "proto/message.h"
 
 struct pf_participant_policy {
-    /* Refuse rounds and sums of fewer participants; 0: PF_MIN_SECURE_COHORT, plain 1. */
+    /* Refuse rounds and sums of fewer participants; never fewer than PF_MIN_SECURE_COHORT, plain 1.
+     */
     uint32_t min_cohort;
     bool allow_plain;   /* send updates that the coordinator can read */
     double max_corrupt; /* γ to be protected against in a secure round; < 0: by cohort size */
