@@ -22,6 +22,7 @@
 #include "common/secagg/aggregate.h"
 
 #include <math.h>
+#include <sodium.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -46,8 +47,9 @@ struct pf_sum {
 
 void pf_update_finish(struct pf_update *self)
 {
+    if (self->values != NULL) sodium_memzero(self->values, self->n * sizeof *self->values);
     pf_free(self->values);
-    *self = (struct pf_update){0};
+    sodium_memzero(self, sizeof *self);
 }
 
 const char *pf_aggregation_name(enum pf_aggregation kind)
