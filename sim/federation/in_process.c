@@ -114,8 +114,8 @@ enum pf_status pf_in_process_network(size_t dimension, struct pf_network *networ
                                    .n_classes = 2};
     size_t least = count_parameters(network);
     if (dimension < least || dimension > PF_MAX_PARAMETERS / 2)
-        return pf_fail(err, PF_INVALID, "%zu parameters; give %zu to %zu", dimension, least,
-                       PF_MAX_PARAMETERS / 2);
+        return pf_fail(err, PF_INVALID, "%zu parameters; give %zu to %zu (--dimension)", dimension,
+                       least, PF_MAX_PARAMETERS / 2);
     /* One square layer of f filters: about f² parameters; classes fill up what is left. */
     network->filters[0] = (uint32_t)PF_MAX(sqrt((double)dimension), 1.0);
     while (network->filters[0] > 1 && count_parameters(network) > dimension) network->filters[0]--;
