@@ -257,6 +257,13 @@ enum pf_status pf_secagg_server_advertise(struct pf_secagg_server *self, uint32_
     return PF_OK;
 }
 
+void pf_secagg_server_withdraw(struct pf_secagg_server *self, uint32_t member)
+{
+    if (self->phase != PF_SECAGG_ADVERTISING || member >= self->config.n_members) return;
+    pf_member_set_remove(&self->delivered[PF_SECAGG_ADVERTISING], member);
+    pf_member_set_remove(&self->awaited[PF_SECAGG_ADVERTISING], member);
+}
+
 enum pf_status pf_secagg_server_reveal(struct pf_secagg_server *self, uint32_t member,
                                        const struct pf_reveal *message, enum pf_reason *reason,
                                        struct pf_error *err)

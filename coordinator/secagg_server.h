@@ -33,7 +33,7 @@ struct pf_secagg_server_config {
     uint32_t round;
     struct pf_digest context; /* pf_round_context of the offer */
     struct pf_masking_order masking;
-    uint8_t rotation_seed[32]; /* pf_round_rotation_seed of the offer */
+    uint8_t rotation_seed[32];        /* pf_round_rotation_seed of the offer */
     size_t length[PF_CODEC_SEGMENTS]; /* coordinates of an update of this round's model */
     double corrupt, dropouts;         /* γ, δ; corrupt < 0: pf_secagg_default... for the size */
     enum pf_adversary adversary;
@@ -80,6 +80,10 @@ PF_NODISCARD enum pf_status pf_secagg_server_consent(struct pf_secagg_server *se
 PF_NODISCARD enum pf_status pf_secagg_server_unmask(struct pf_secagg_server *self, uint32_t member,
                                                     const struct pf_unmask *message,
                                                     enum pf_reason *reason, struct pf_error *err);
+
+/* ADVERTISING: the member has left before the cohort is fixed; it is not one of it.  Later it is
+ * too late, and the steps go on without it. */
+void pf_secagg_server_withdraw(struct pf_secagg_server *self, uint32_t member);
 
 /* The end of a phase: those who delivered it go on.  PF_REFUSED, with the numbers, when they are
  * too few to end the round: it is over then.

@@ -137,6 +137,7 @@ enum pf_status pf_cs_drop(struct pf_coordinator_session *self, size_t index, con
     pf_cs_forget_update(member);
     member->part = PF_PART_DROPPED;
     member->dropped_because = because;
+    if (self->secagg != NULL) pf_secagg_server_withdraw(self->secagg, (uint32_t)index);
     bool more = detail != NULL && detail[0] != '\0';
     bool secure = pf_cs_secure(self);
     return pf_cs_event(self, PF_LOG_WARNING, err, "round %u: %s dropped%s%s: %s%s%s", self->round,

@@ -400,6 +400,9 @@ int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self)
 
 /* ---- clipping ----------------------------------------------------------------------------- */
 
+/* A member can tell any norm: beyond this, rounding would drown the updates of all. */
+#define MAX_WIDENING 16
+
 /* Twice the mean norm, so that a typical update is not clipped and an outlier is; the mean comes
  * out of the masked sum, so nobody's norm is seen.  Norms are told before clipping, so one round is
  * enough to find a clip that was too low; no more than a factor of four up, since a participant may
@@ -417,6 +420,7 @@ void pf_cs_adapt_clip(struct pf_coordinator_session *self)
         double units = (double)record->figures[PF_FIGURE_NORM_TRAINED + s] / n;
         double wanted = 2 * units / PF_CODEC_NORM_UNIT * self->clip[s];
         double clip = PF_MAX(PF_MIN(wanted, 4 * self->clip[s]), self->clip[s] / 2);
+        clip = PF_MIN(clip, MAX_WIDENING * self->config.masking.clip[s]);
         self->clip[s] = PF_MAX(PF_MIN(clip, PF_MAX_CLIP), PF_MIN_CLIP);
         self->widest_clip[s] = PF_MAX(self->widest_clip[s], self->clip[s]);
     }

@@ -182,12 +182,12 @@ static enum pf_status hold_chunk(struct pf_coordinator_session *self,
     if (member->update == NULL) PF_TRY(reserve_slot(self, member, err));
     PF_TRY(pf_cs_heard(self, arrival, err));
     member->part = PF_PART_ACTIVE;
-    member->chunk_ms = arrival->now_ms;
     if (chunk->chunk == 0) PF_TRY(send_grant(self, arrival->member, err));
     if (member->received[chunk->chunk]) {
         self->counters.repeated++;
         return PF_OK;
     }
+    member->chunk_ms = arrival->now_ms; /* repeats do not hold a slot */
     memcpy(member->update + (size_t)chunk->chunk * PF_CHUNK_BYTES, chunk->bytes, chunk->length);
     member->received[chunk->chunk] = 1;
     member->n_received++;

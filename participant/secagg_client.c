@@ -189,9 +189,9 @@ static void make_term(void *context, size_t i)
     term->sign = 0;
     if (!peer->shared) return;
     term->sign = self->config.self < peer->advert.member ? 1 : -1;
-    job->status[i] =
-        pf_pair_mask_key(self->mask_secret, self->advertise.advert.mask_key, peer->advert.mask_key,
-                         &self->config.context, &self->key_list, term->key, NULL);
+    job->status[i] = pf_pair_mask_key(self->config.self, peer->advert.member, self->mask_secret,
+                                      self->advertise.advert.mask_key, peer->advert.mask_key,
+                                      &self->config.context, &self->key_list, term->key, NULL);
 }
 
 /* Takes out the terms without a sign; returns how many are left. */

@@ -40,7 +40,7 @@ struct pf_secagg_client_config {
     uint32_t round;
     struct pf_digest context; /* pf_round_context of the offer */
     struct pf_masking_order masking;
-    uint8_t rotation_seed[32]; /* pf_round_rotation_seed of the offer */
+    uint8_t rotation_seed[32];   /* pf_round_rotation_seed of the offer */
     uint32_t min_cohort;         /* smallest cohort and survivor set accepted */
     double max_corrupt;          /* γ to be protected against; < 0: pf_secagg_default_corrupt */
     enum pf_adversary adversary; /* whom to be protected against; 0: PF_SEMI_MALICIOUS */

@@ -59,13 +59,22 @@ static bool refuse_setup(struct pf_participant_session *self, enum pf_status sta
     return false;
 }
 
-/* Once the update is out, a refusal changes nothing: what is right may still come. */
+/* Once the update is masked, a refusal changes nothing: what is right may still come. */
 static bool refuse_step(struct pf_participant_session *self, enum pf_status status,
                         enum pf_reason reason, const char *text)
 {
     if (status != PF_REFUSED) reason = PF_REASON_TRAINING_FAILED;
     pf_ps_decline(self, self->last.round, reason, text);
     return pf_ps_refuse(self, reason, text);
+}
+
+/* A list or boxes that are not to be agreed to; second ones come too late to change anything once
+ * the update is masked. */
+static bool refuse_list(struct pf_participant_session *self, enum pf_secagg_step before,
+                        enum pf_status status, enum pf_reason reason, const char *text)
+{
+    return before >= PF_SECAGG_MASKED ? refuse_step(self, status, reason, text)
+                                      : refuse_setup(self, status, reason, text);
 }
 
 /* A step that is behind us already. */
@@ -106,7 +115,7 @@ bool pf_ps_key_list(struct pf_participant_session *self, const struct pf_message
     enum pf_secagg_step before = pf_secagg_client_step(self->secagg);
     enum pf_status status =
         pf_secagg_client_key_list(self->secagg, &message->key_list, &shares, &reason, &err);
-    if (status != PF_OK) return refuse_setup(self, status, reason, err.text);
+    if (status != PF_OK) return refuse_list(self, before, status, reason, err.text);
     note_repeat(self, before);
     pf_message_finish(&self->shares_answer);
     struct pf_message *answer = pf_ps_send(self, PF_MESSAGE_SHARES);
@@ -155,7 +164,7 @@ bool pf_ps_delivery(struct pf_participant_session *self, const struct pf_message
     enum pf_secagg_step before = pf_secagg_client_step(self->secagg);
     enum pf_status status =
         pf_secagg_client_delivery(self->secagg, &message->shares, &reason, &err);
-    if (status != PF_OK) return refuse_setup(self, status, reason, err.text);
+    if (status != PF_OK) return refuse_list(self, before, status, reason, err.text);
     note_repeat(self, before);
     if (self->phase == PF_PARTICIPANT_MASKING) pf_ps_mask_update(self, now_ms);
     return true;

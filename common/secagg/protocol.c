@@ -254,13 +254,15 @@ static enum pf_status hash_begin_agreed(struct hash *hash, const char *label,
     return PF_OK;
 }
 
-enum pf_status pf_pair_mask_key(const uint8_t secret[32], const uint8_t own_public[32],
-                                const uint8_t peer_public[32], const struct pf_digest *context,
-                                const struct pf_digest *key_list, uint8_t key[PF_MASK_KEY_BYTES],
-                                struct pf_error *err)
+enum pf_status pf_pair_mask_key(uint32_t own_member, uint32_t peer_member, const uint8_t secret[32],
+                                const uint8_t own_public[32], const uint8_t peer_public[32],
+                                const struct pf_digest *context, const struct pf_digest *key_list,
+                                uint8_t key[PF_MASK_KEY_BYTES], struct pf_error *err)
 {
     struct hash hash;
     PF_TRY(hash_begin_agreed(&hash, "packfed pair mask 1", secret, own_public, peer_public, err));
+    hash_u32(&hash, PF_MIN(own_member, peer_member));
+    hash_u32(&hash, PF_MAX(own_member, peer_member));
     hash_digest(&hash, context);
     hash_digest(&hash, key_list);
     hash_end(&hash, key);

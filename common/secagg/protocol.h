@@ -95,9 +95,12 @@ struct pf_digest pf_key_list_digest(const struct pf_digest *cohort, uint32_t n_c
                                     const uint8_t (*randomness)[PF_RANDOMNESS_BYTES],
                                     const struct pf_advert *adverts);
 
-/* Key of the mask between two members: BLAKE2b(X25519(secret, peer), both keys, context, list).
- * PF_REFUSED when the peer's key is one of the few that give no secret. */
-PF_NODISCARD enum pf_status pf_pair_mask_key(const uint8_t secret[32], const uint8_t own_public[32],
+/* Key of the mask between two members: BLAKE2b(X25519(secret, peer), both keys, both indices,
+ * context, list).  The indices keep a member that advertises somebody else's key from having the
+ * same mask with a third, with the opposite sign.  PF_REFUSED when the peer's key is one of the few
+ * that give no secret. */
+PF_NODISCARD enum pf_status pf_pair_mask_key(uint32_t own_member, uint32_t peer_member,
+                                             const uint8_t secret[32], const uint8_t own_public[32],
                                              const uint8_t peer_public[32],
                                              const struct pf_digest *context,
                                              const struct pf_digest *key_list,

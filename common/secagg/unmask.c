@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ struct run {
     const struct pf_unmasking *unmasking;
     struct pf_scalar *seeds;    /* [n_targets] */
     enum pf_status *status;     /* [n_targets] of the seeds */
+    atomic_bool lost;           /* a seed that cannot be had */
     size_t *first_term;         /* [n_targets + 1] */
     struct pf_mask_term *terms; /* [TERMS_PER_BATCH]: batch_begin … batch_end − 1 */
     size_t batch_begin, batch_end;
@@ -183,7 +185,8 @@ static enum pf_status search_subsets(struct finder *self, const struct pf_unmask
 }
 
 static enum pf_status find_seed(struct finder *self, const struct pf_unmasking *unmasking,
-                                const struct pf_unmask_target *target, struct pf_scalar *seed)
+                                const struct pf_unmask_target *target, bool search,
+                                struct pf_scalar *seed)
 {
     assert(target->n_shares >= self->threshold && target->n_shares <= PF_MAX_SHARES);
     if (pick_good(self, target)) {
@@ -192,7 +195,7 @@ static enum pf_status find_seed(struct finder *self, const struct pf_unmasking *
     }
     pick_first(self);
     enum pf_status status = try_subset(self, unmasking, target, seed);
-    return status == PF_REFUSED ? search_subsets(self, unmasking, target, seed) : status;
+    return status == PF_REFUSED && search ? search_subsets(self, unmasking, target, seed) : status;
 }
 
 static void find_seeds_shard(void *context, size_t shard)
@@ -202,10 +205,15 @@ static void find_seeds_shard(void *context, size_t shard)
     size_t end = PF_MIN(begin + TARGETS_PER_SHARD, n_targets(run));
     struct finder finder;
     enum pf_status ready = finder_init(&finder, run->unmasking->threshold);
-    for (size_t i = begin; i < end; i++)
-        run->status[i] = ready != PF_OK ? ready
-                                        : find_seed(&finder, run->unmasking,
-                                                    &run->unmasking->targets[i], &run->seeds[i]);
+    for (size_t i = begin; i < end; i++) {
+        /* One lost seed loses the round: no long search for the others then. */
+        bool search = !atomic_load(&run->lost);
+        run->status[i] = ready;
+        if (ready == PF_OK)
+            run->status[i] = find_seed(&finder, run->unmasking, &run->unmasking->targets[i], search,
+                                       &run->seeds[i]);
+        if (run->status[i] == PF_REFUSED) atomic_store(&run->lost, true);
+    }
     finder_finish(&finder);
 }
 
@@ -281,9 +289,9 @@ static void pair_term(const struct pf_unmasking *unmasking, const struct pf_unma
                       const uint8_t secret[32], uint32_t neighbour, struct pf_mask_term *term)
 {
     const struct pf_advert *survivor = &unmasking->targets[dropped->neighbours[neighbour]].advert;
-    enum pf_status status =
-        pf_pair_mask_key(secret, dropped->advert.mask_key, survivor->mask_key, &unmasking->context,
-                         &unmasking->key_list, term->key, NULL);
+    enum pf_status status = pf_pair_mask_key(
+        dropped->advert.member, survivor->member, secret, dropped->advert.mask_key,
+        survivor->mask_key, &unmasking->context, &unmasking->key_list, term->key, NULL);
     if (status != PF_OK)
         term->sign = 0;
     else

@@ -229,9 +229,10 @@ uint8_t *fixture_masked(struct fixture *self, uint32_t member)
     terms[n++].sign = 1;
     for (uint32_t i = 0; i < party->n_peers; i++) {
         if (!party->shared[i]) continue;
-        assert_int_equal(pf_pair_mask_key(party->mask_secret, party->advert.mask_key,
-                                          party->adverts[i].mask_key, &self->config.context,
-                                          &party->key_list, terms[n].key, NULL),
+        assert_int_equal(pf_pair_mask_key(member, party->peers[i], party->mask_secret,
+                                          party->advert.mask_key, party->adverts[i].mask_key,
+                                          &self->config.context, &party->key_list, terms[n].key,
+                                          NULL),
                          PF_OK);
         terms[n++].sign = member < party->peers[i] ? 1 : -1;
     }

@@ -85,9 +85,9 @@ static void derive_terms(const struct pf_secagg_client *client, struct view *vie
     for (uint32_t i = 0; i < client->n_neighbours; i++) {
         const struct pf_advert *peer = &client->neighbours[i].advert;
         struct pf_mask_term *term = &view->terms[view->n_terms++];
-        assert_int_equal(pf_pair_mask_key(client->mask_secret, client->advertise.advert.mask_key,
-                                          peer->mask_key, context, &client->key_list, term->key,
-                                          NULL),
+        assert_int_equal(pf_pair_mask_key(client->config.self, peer->member, client->mask_secret,
+                                          client->advertise.advert.mask_key, peer->mask_key,
+                                          context, &client->key_list, term->key, NULL),
                          PF_OK);
         term->sign = client->config.self < peer->member ? 1 : -1;
     }
@@ -330,7 +330,8 @@ static struct pf_ring *sum_of_masks(bool two_models)
             struct pf_mask_term term = {.sign = i < j ? 1 : -1};
             const struct pf_secagg_client *client = in_group(i)->client;
             if (i == j) continue;
-            assert_int_equal(pf_pair_mask_key(client->mask_secret, in_group(i)->advert.mask_key,
+            assert_int_equal(pf_pair_mask_key(i, j, client->mask_secret,
+                                              in_group(i)->advert.mask_key,
                                               in_group(j)->advert.mask_key,
                                               two_models ? &client->config.context : &m.context,
                                               &key_list, term.key, NULL),

@@ -109,8 +109,9 @@ static void note_mask_keys(const struct pf_secagg_client *client)
     scan_note(key, "mask: key of the self mask");
     for (uint32_t i = 0; i < client->n_neighbours; i++) {
         const struct pf_advert *peer = &client->neighbours[i].advert;
-        assert_int_equal(pf_pair_mask_key(client->mask_secret, client->advertise.advert.mask_key,
-                                          peer->mask_key, context, &client->key_list, key, NULL),
+        assert_int_equal(pf_pair_mask_key(client->config.self, peer->member, client->mask_secret,
+                                          client->advertise.advert.mask_key, peer->mask_key,
+                                          context, &client->key_list, key, NULL),
                          PF_OK);
         scan_note(key, "mask: key of a pairwise mask");
         note_agreed(client->mask_secret, peer->mask_key, "mask: secret agreed with a neighbour");

@@ -230,19 +230,24 @@ static void mask_keys_agree_on_both_sides_and_nowhere_else(void **state)
     struct key_pair a = make_pair(), b = make_pair(), c = make_pair();
     struct pf_digest context = digest_of(1), list = digest_of(2), another = digest_of(3);
     uint8_t ab[32], ba[32], other[32];
-    assert_int_equal(pf_pair_mask_key(a.secret, a.public, b.public, &context, &list, ab, NULL),
-                     PF_OK);
-    assert_int_equal(pf_pair_mask_key(b.secret, b.public, a.public, &context, &list, ba, NULL),
-                     PF_OK);
+    assert_int_equal(
+        pf_pair_mask_key(1, 2, a.secret, a.public, b.public, &context, &list, ab, NULL), PF_OK);
+    assert_int_equal(
+        pf_pair_mask_key(2, 1, b.secret, b.public, a.public, &context, &list, ba, NULL), PF_OK);
     assert_memory_equal(ab, ba, 32);
-    assert_int_equal(pf_pair_mask_key(a.secret, a.public, c.public, &context, &list, other, NULL),
-                     PF_OK);
-    assert_memory_not_equal(ab, other, 32);
-    assert_int_equal(pf_pair_mask_key(a.secret, a.public, b.public, &another, &list, other, NULL),
-                     PF_OK);
+    assert_int_equal(
+        pf_pair_mask_key(1, 2, a.secret, a.public, c.public, &context, &list, other, NULL), PF_OK);
     assert_memory_not_equal(ab, other, 32);
     assert_int_equal(
-        pf_pair_mask_key(a.secret, a.public, b.public, &context, &another, other, NULL), PF_OK);
+        pf_pair_mask_key(1, 2, a.secret, a.public, b.public, &another, &list, other, NULL), PF_OK);
+    assert_memory_not_equal(ab, other, 32);
+    assert_int_equal(
+        pf_pair_mask_key(1, 2, a.secret, a.public, b.public, &context, &another, other, NULL),
+        PF_OK);
+    assert_memory_not_equal(ab, other, 32);
+    /* A third member with the second's key. */
+    assert_int_equal(
+        pf_pair_mask_key(1, 3, a.secret, a.public, b.public, &context, &list, other, NULL), PF_OK);
     assert_memory_not_equal(ab, other, 32);
     struct pf_share_key share_key; /* the same keys for another purpose */
     assert_int_equal(
@@ -261,7 +266,7 @@ static void keys_without_a_secret_are_refused(void **state)
     struct pf_error err = {0};
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(
-            pf_pair_mask_key(a.secret, a.public, low_order[i], &context, &list, key, &err),
+            pf_pair_mask_key(1, 2, a.secret, a.public, low_order[i], &context, &list, key, &err),
             PF_REFUSED);
         assert_non_null(strstr(err.text, "low order"));
         assert_int_equal(pf_share_key_derive(a.secret, a.public, low_order[i], &context, &list,

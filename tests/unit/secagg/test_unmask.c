@@ -95,9 +95,9 @@ static void add_masked(const struct world *world, uint32_t i, struct pf_ring *su
     pf_ring_add_masks_ref(y, &term, 1);
     for (uint32_t j = 0; j < world->n; j++) {
         if (!are_neighbours(world, i, j)) continue;
-        assert_int_equal(pf_pair_mask_key(party->mask_secret, party->advert.mask_key,
-                                          world->parties[j].advert.mask_key, &world->context,
-                                          &world->key_list, term.key, NULL),
+        assert_int_equal(pf_pair_mask_key(member_of(i), member_of(j), party->mask_secret,
+                                          party->advert.mask_key, world->parties[j].advert.mask_key,
+                                          &world->context, &world->key_list, term.key, NULL),
                          PF_OK);
         term.sign = i < j ? 1 : -1;
         pf_ring_add_masks_ref(y, &term, 1);
@@ -228,7 +228,8 @@ static void more_terms_than_a_batch_come_off(void **state)
         for (uint32_t j = MAX_PARTIES / 2; j < MAX_PARTIES; j++) {
             struct pf_mask_term term[2];
             const struct party *party = &world.parties[i];
-            assert_int_equal(pf_pair_mask_key(party->mask_secret, party->advert.mask_key,
+            assert_int_equal(pf_pair_mask_key(member_of(i), member_of(j), party->mask_secret,
+                                              party->advert.mask_key,
                                               world.parties[j].advert.mask_key, &world.context,
                                               &world.key_list, term[0].key, NULL),
                              PF_OK);
