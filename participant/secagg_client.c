@@ -1,5 +1,5 @@
-/* Life, step 0 and step 2 of the client; step 1 is in secagg_client_keys.c, steps 3 and 4 in
- * secagg_client_unmask.c. */
+/* Life, step 0 and step 2 of the client; step 1 is in secagg_client_keys.c and _boxes.c, steps 3
+ * and 4 in secagg_client_unmask.c. */
 #include "participant/secagg_client.h"
 
 #include <sodium.h>
@@ -43,6 +43,20 @@ void pf_sc_each(const struct pf_secagg_client *self, size_t n, pf_shard_function
         pf_pool_run(self->config.pool, n, function, context);
     else
         for (size_t i = 0; i < n; i++) function(context, i);
+}
+
+void pf_sc_hash_u32(crypto_generichash_state *state, uint32_t value)
+{
+    uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
+                        (uint8_t)(value >> 24)};
+    crypto_generichash_update(state, bytes, sizeof bytes);
+}
+
+void pf_sc_hash_set(crypto_generichash_state *state, const struct pf_member_set *set)
+{
+    pf_sc_hash_u32(state, set->n_members);
+    if (set->n_members > 0)
+        crypto_generichash_update(state, set->bits, pf_member_set_bytes(set->n_members));
 }
 
 const char *pf_sc_name(const struct pf_secagg_client *self, uint32_t member)

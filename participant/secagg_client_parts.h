@@ -3,6 +3,8 @@
 #ifndef PF_PARTICIPANT_SECAGG_CLIENT_PARTS_H
 #define PF_PARTICIPANT_SECAGG_CLIENT_PARTS_H
 
+#include <sodium.h>
+
 #include "participant/secagg_client.h"
 
 /* A participant we mask with and hold shares of. */
@@ -60,6 +62,10 @@ struct pf_sc_neighbour *pf_sc_find(const struct pf_secagg_client *self, uint32_t
 /* Calls function(context, 0 … n − 1), on the pool if there is one. */
 void pf_sc_each(const struct pf_secagg_client *self, size_t n, pf_shard_function *function,
                 void *context);
+
+/* Adds a field to a digest. */
+void pf_sc_hash_u32(crypto_generichash_state *state, uint32_t value);
+void pf_sc_hash_set(crypto_generichash_state *state, const struct pf_member_set *set);
 
 const char *pf_sc_name(const struct pf_secagg_client *self, uint32_t member);
 
