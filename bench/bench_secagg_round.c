@@ -6,7 +6,8 @@
  * All N participants are real: they advertise, share, mask, consent and unmask.  Some are timed on
  * one thread, some with a pool of two, and the median is given.  30 % vanish after sharing, which
  * is the dear case for the coordinator: for each of them its pairwise masks with all surviving
- * neighbours have to be made again.  The coordinator's part is replayed from the participants'
+ * neighbours have to be made again; in one line ("lost": "after masking") they vanish after their
+ * update, which stays in the sum.  The coordinator's part is replayed from the participants'
  * messages RUNS times; the sum is compared with the plain sum of the integers.
  *
  * The floor is the ChaCha20 keystream that the masks consist of, over the rate measured beside it;
@@ -22,7 +23,7 @@
 #include "participant/secagg_client.h"
 #include "proto/round_context.h"
 
-enum { RUNS = 5, TIMED = 9, PIECE = 32768 };
+enum { RUNS = 5, TIMED = 9, PIECE = 12800, PIECES = 4096 };
 
 static void die(const char *what)
 {
@@ -48,7 +49,8 @@ struct member {
 };
 
 struct scene {
-    uint32_t n, n_survivors;
+    uint32_t n, n_stay; /* all, and those who do not vanish */
+    bool late;          /* they vanish after masking, not before */
     size_t length[PF_CODEC_SEGMENTS];
     enum pf_graph_kind graph;
     struct pf_secagg_goal goal;
@@ -83,17 +85,26 @@ static size_t frame_bytes(struct pf_message *message)
     return length;
 }
 
-/* Bytes per second of one thread. */
-static double keystream_rate(void)
+static void make_keystream(void *context, size_t piece)
 {
-    static uint8_t bytes[PIECE];
-    uint8_t key[32] = {1}, nonce[crypto_stream_chacha20_NONCEBYTES] = {0};
+    static const uint8_t key[32] = {1}, nonce[crypto_stream_chacha20_NONCEBYTES];
+    _Alignas(64) uint8_t bytes[PIECE] = {0};
+    (void)context;
+    crypto_stream_chacha20_xor_ic(bytes, bytes, sizeof bytes, nonce, piece * (PIECE / 64), key);
+}
+
+/* Bytes per second of keystream that nothing is done with, in pieces that stay in the first-level
+ * cache. */
+static double keystream_rate(struct pf_pool *pool, size_t n_threads)
+{
     double rates[RUNS];
     for (size_t run = 0; run < RUNS; run++) {
         double begin = pf_clock_seconds();
-        for (uint64_t i = 0; i < 2000; i++)
-            crypto_stream_chacha20_xor_ic(bytes, bytes, sizeof bytes, nonce, i, key);
-        rates[run] = 2000.0 * PIECE / (pf_clock_seconds() - begin);
+        if (n_threads > 1)
+            pf_pool_run(pool, PIECES, make_keystream, NULL);
+        else
+            for (size_t piece = 0; piece < PIECES; piece++) make_keystream(NULL, piece);
+        rates[run] = (double)PIECES * PIECE / (pf_clock_seconds() - begin);
     }
     return median(rates, RUNS);
 }
@@ -109,9 +120,11 @@ static void make_update(const struct scene *scene, uint32_t member, float *updat
 static const uint64_t figures[PF_FIGURE_N] = {
     [PF_FIGURE_EXAMPLES] = 5000, [PF_FIGURE_EVALUATED] = 512, [PF_FIGURE_CORRECT] = 300};
 
-static bool survives(const struct scene *scene, uint32_t member)
+/* Whether the member's message of this step comes. */
+static bool comes(const struct scene *scene, enum pf_secagg_phase phase, uint32_t member)
 {
-    return member < scene->n_survivors;
+    enum pf_secagg_phase first_missed = scene->late ? PF_SECAGG_CONSENTING : PF_SECAGG_MASKING;
+    return phase < first_missed || member < scene->n_stay;
 }
 
 /* ---- the cast ---------------------------------------------------------------------------------
@@ -252,7 +265,9 @@ static void take_answer(struct scene *scene, struct pf_secagg_server *server, ui
 static void play_step(struct scene *scene, struct pf_secagg_server *server)
 {
     for (uint32_t i = 0; i < scene->n; i++) {
-        if (!pf_secagg_server_awaits(server, i)) continue;
+        enum pf_secagg_phase phase = pf_secagg_server_phase(server);
+        bool there = comes(scene, phase, i) || phase == PF_SECAGG_MASKING;
+        if (!pf_secagg_server_awaits(server, i) || !there) continue;
         struct pf_message message = {0};
         DO(pf_secagg_server_message(server, i, &message, &scene_error));
         scene->members[i].received += frame_bytes(&message);
@@ -266,8 +281,9 @@ static void mask_all(struct scene *scene, struct pf_secagg_server *server)
     PF_CLEANUP(pf_freep) float *update = PF_ALLOC(scene->length[0], float);
     if (update == NULL) die("no memory");
     enum pf_reason reason;
-    for (uint32_t i = 0; i < scene->n_survivors; i++) {
+    for (uint32_t i = 0; i < scene->n; i++) {
         struct member *member = &scene->members[i];
+        if (!comes(scene, PF_SECAGG_MASKING, i)) continue;
         make_update(scene, i, update);
         double begin = pf_clock_seconds();
         DO(pf_secagg_client_mask(member->client, scene->length, update, figures, i, &member->masked,
@@ -322,9 +338,11 @@ static void replay_step(struct scene *scene, struct pf_secagg_server *server)
         struct pf_message message = {0};
         DO(pf_secagg_server_message(server, i, &message, &scene_error));
         pf_message_finish(&message);
-        if (pf_secagg_server_phase(server) != PF_SECAGG_MASKING) {
+        enum pf_secagg_phase phase = pf_secagg_server_phase(server);
+        if (!comes(scene, phase, i)) continue;
+        if (phase != PF_SECAGG_MASKING) {
             take_answer(scene, server, i);
-        } else if (survives(scene, i)) {
+        } else {
             enum pf_reason reason;
             DO(pf_secagg_server_masked(server, i, scene->members[i].masked.bytes,
                                        scene->members[i].masked.length, &reason, &scene_error));
@@ -367,7 +385,8 @@ static struct pf_ring *plain_sum(struct scene *scene, const struct pf_codec_conf
     float *update = PF_ALLOC(scene->length[0], float);
     uint8_t *packed = PF_ALLOC(pf_ring_packed_size(n, config->modulus_bits), uint8_t);
     if (update == NULL || packed == NULL) die("no memory");
-    for (uint32_t i = 0; i < scene->n_survivors; i++) {
+    for (uint32_t i = 0; i < scene->n; i++) {
+        if (!comes(scene, PF_SECAGG_MASKING, i)) continue;
         struct pf_random rounding;
         pf_random_init(&rounding, i, "stochastic rounding", 1);
         make_update(scene, i, update);
@@ -420,7 +439,7 @@ static void print_client(const struct scene *scene, const struct pf_secagg_param
         received = PF_MAX(received, scene->members[first + i].received);
     }
     double ms = 1e3 * median(times, TIMED);
-    double floor = 1e3 * (double)packed * (parameters->degree + 1) / rate / (double)threads;
+    double floor = 1e3 * (double)packed * (parameters->degree + 1) / rate;
     print_head(scene, "secagg_client", parameters, codec);
     printf("\"threads\":%zu,\"ms\":%.2f,\"floor_ms\":%.2f,\"ratio\":%.2f,\"upload_bytes\":%zu,"
            "\"download_bytes\":%zu}\n",
@@ -446,11 +465,13 @@ static void bench_server(struct scene *scene, const struct pf_secagg_parameters 
         if (run == 0) check_sum(scene, codec, unmasking);
         pf_unmasking_destroy(unmasking);
     }
-    double seconds = median(times, RUNS), floor = terms * (double)packed / rate / 2.0;
+    double seconds = median(times, RUNS), floor = terms * (double)packed / rate;
     print_head(scene, "secagg_server", parameters, codec);
-    printf("\"threads\":2,\"survivors\":%u,\"masks\":%.0f,\"seconds\":%.3f,\"unmask_seconds\":%.3f,"
+    printf("\"threads\":2,\"lost\":\"%s "
+           "masking\",\"stay\":%u,\"masks\":%.0f,\"seconds\":%.3f,\"unmask_seconds\":%.3f,"
            "\"floor_seconds\":%.3f,\"ratio\":%.2f}\n",
-           scene->n_survivors, terms, seconds, median(unmask, RUNS), floor, seconds / floor);
+           scene->late ? "after" : "before", scene->n_stay, terms, seconds, median(unmask, RUNS),
+           floor, seconds / floor);
     fflush(stdout);
 }
 
@@ -470,26 +491,27 @@ static void scene_finish(struct scene *scene)
 }
 
 static void bench_round(uint32_t n, size_t dimension, enum pf_graph_kind graph,
-                        struct pf_secagg_goal goal, double lost)
+                        struct pf_secagg_goal goal, double lost, bool late)
 {
     struct scene scene = {.n = n,
-                          .n_survivors = n - (uint32_t)(lost * n),
+                          .n_stay = n - (uint32_t)(lost * n),
+                          .late = late,
                           .length = {dimension, 0},
                           .graph = graph,
                           .goal = goal};
     DO(pf_pool_create(2, &scene.pool, &scene_error));
     make_roster(&scene);
     configure(&scene);
-    double rate = keystream_rate();
     struct pf_secagg_server *server = play(&scene);
     const struct pf_secagg_parameters parameters = *pf_secagg_server_parameters(server);
     const struct pf_codec_config codec = *pf_secagg_server_codec(server);
     size_t packed = pf_secagg_server_packed_bytes(server);
     pf_secagg_server_destroy(server);
-    print_client(&scene, &parameters, &codec, packed, rate, 1);
-    print_client(&scene, &parameters, &codec, packed, rate, 2);
+    double rates[2] = {keystream_rate(scene.pool, 1), keystream_rate(scene.pool, 2)};
+    for (size_t threads = 1; threads <= 2 && !late; threads++)
+        print_client(&scene, &parameters, &codec, packed, rates[threads - 1], threads);
     fflush(stdout);
-    bench_server(&scene, &parameters, &codec, packed, rate);
+    bench_server(&scene, &parameters, &codec, packed, rates[1]);
     scene_finish(&scene);
 }
 
@@ -504,12 +526,14 @@ int main(int argc, char **argv)
     uint32_t participants = (uint32_t)n;
     size_t d = (size_t)dimension;
     bench_round(participants, d, PF_GRAPH_COMPLETE,
-                (struct pf_secagg_goal){participants, 0.2, 0.3, PF_SEMI_MALICIOUS}, 0.3);
+                (struct pf_secagg_goal){participants, 0.2, 0.3, PF_SEMI_MALICIOUS}, 0.3, false);
+    bench_round(participants, d, PF_GRAPH_COMPLETE,
+                (struct pf_secagg_goal){participants, 0.2, 0.3, PF_SEMI_MALICIOUS}, 0.3, true);
     bench_round(participants, d, PF_GRAPH_HARARY,
-                (struct pf_secagg_goal){participants, 0.05, 0.3, PF_SEMI_HONEST}, 0.3);
+                (struct pf_secagg_goal){participants, 0.05, 0.3, PF_SEMI_HONEST}, 0.3, false);
     bench_round(participants, d, PF_GRAPH_HARARY,
-                (struct pf_secagg_goal){participants, 0.05, 0.3, PF_SEMI_MALICIOUS}, 0.3);
+                (struct pf_secagg_goal){participants, 0.05, 0.3, PF_SEMI_MALICIOUS}, 0.3, false);
     bench_round(participants, d, PF_GRAPH_HARARY,
-                (struct pf_secagg_goal){participants, 0.05, 0.05, PF_SEMI_MALICIOUS}, 0.05);
+                (struct pf_secagg_goal){participants, 0.05, 0.05, PF_SEMI_MALICIOUS}, 0.05, false);
     return 0;
 }
