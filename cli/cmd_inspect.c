@@ -191,21 +191,42 @@ static json_t *object_of(json_t *pairs)
     return object;
 }
 
+/* What a secure sum tells beside the mean: how the model did on the participants' own images, and
+ * how many updates were clipped to which norm. */
+#define PRIVATE_COLUMNS \
+    "round(100.0 * correct / evaluated, 2) AS private_percent, clip_trained AS clip, clipped, "
+#define ROUNDS_SQL(more)                                                                           \
+    "SELECT * FROM (SELECT round, stage, cohort, included, dropped, accuracy_percent, loss, " more \
+    "seconds, upload_bytes, outcome FROM rounds ORDER BY round DESC LIMIT " LAST_ROUNDS            \
+    ") ORDER BY round"
+
+/* Records of the first format have no columns for them, plain runs have nothing in them. */
+static enum pf_status knows_sums(sqlite3 *db, const char *path, bool *secure, struct pf_error *err)
+{
+    json_t *rows = NULL;
+    PF_TRY(query(db, path,
+                 "SELECT 1 FROM run, pragma_table_info('rounds') WHERE key = 'aggregation' AND "
+                 "value = 'secure' AND name = 'clip_trained'",
+                 &rows, err));
+    *secure = json_array_size(rows) > 0;
+    json_decref(rows);
+    return PF_OK;
+}
+
 static enum pf_status describe_database(const char *path, json_t *result, struct pf_error *err)
 {
     PF_CLEANUP(close_database) sqlite3 *db = NULL;
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
         return pf_fail(err, PF_IO, "%s: %s", path, db != NULL ? sqlite3_errmsg(db) : "no memory");
     sqlite3_busy_timeout(db, 2000);
-    static const struct {
+    bool secure = false;
+    PF_TRY(knows_sums(db, path, &secure, err));
+    const struct {
         const char *name, *sql;
     } tables[] = {
         {"stages", "SELECT stage, rounds, groups, nonzeros, accuracy_percent, loss FROM stages "
                    "ORDER BY stage"},
-        {"last_rounds",
-         "SELECT * FROM (SELECT round, stage, cohort, included, dropped, accuracy_percent, loss, "
-         "seconds, upload_bytes, outcome FROM rounds ORDER BY round DESC LIMIT " LAST_ROUNDS
-         ") ORDER BY round"},
+        {"last_rounds", secure ? ROUNDS_SQL(PRIVATE_COLUMNS) : ROUNDS_SQL("")},
         {"last_events", "SELECT round, level, text FROM (SELECT * FROM events ORDER BY id DESC "
                         "LIMIT " LAST_EVENTS ") ORDER BY id"},
     };

@@ -39,7 +39,7 @@ static enum pf_status put_number(struct pf_store *store, const char *key, double
 {
     char text[40];
     if (isnan(value)) return PF_OK;
-    snprintf(text, sizeof text, "%.17g", value);
+    snprintf(text, sizeof text, "%.15g", value);
     return pf_store_put(store, key, text, err);
 }
 
