@@ -534,6 +534,8 @@ int main(int argc, char **argv)
     bench_round(participants, d, PF_GRAPH_HARARY,
                 (struct pf_secagg_goal){participants, 0.05, 0.3, PF_SEMI_MALICIOUS}, 0.3, false);
     bench_round(participants, d, PF_GRAPH_HARARY,
+                (struct pf_secagg_goal){participants, 0.05, 0.3, PF_SEMI_MALICIOUS}, 0.3, true);
+    bench_round(participants, d, PF_GRAPH_HARARY,
                 (struct pf_secagg_goal){participants, 0.05, 0.05, PF_SEMI_MALICIOUS}, 0.05, false);
     return 0;
 }
