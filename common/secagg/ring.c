@@ -200,7 +200,7 @@ static void add_masks_to_piece(void *context, size_t shard)
     const unsigned bits = job->ring->bits;
     const size_t first = shard * SHARD_BLOCKS;
     const size_t n_blocks = PF_MIN(SHARD_BLOCKS, job->ring->n_blocks - first);
-    _Alignas(64) uint8_t keystream[SHARD_BLOCKS * BLOCK_BYTES(PF_RING_MAX_BITS)];
+    uint8_t keystream[SHARD_BLOCKS * BLOCK_BYTES(PF_RING_MAX_BITS)];
     for (size_t t = 0; t < job->n_terms; t++) {
         assert(job->terms[t].sign == 1 || job->terms[t].sign == -1);
         expand(keystream, &job->terms[t], first, n_blocks, bits);

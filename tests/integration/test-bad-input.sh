@@ -64,7 +64,13 @@ refused 1 "tampered.pf" "$packfed" roster show tampered.pf --authority keys/auth
 
 # --- the coordinator's surroundings
 coordinator="$packfed coordinator --identity keys/coordinator.key --roster roster.pf --authority keys/authority.pub
-    --model dense.pfm --no-evaluation --alpha 4,4 --rounds 2 --min-cohort 1 --quorum 1"
+    --model dense.pfm --no-evaluation --alpha 4,4 --rounds 2 --min-cohort 1 --quorum 1 --aggregation plain"
+# --- what secure sums cannot be
+refused 1 "sum of fewer than 3 hides nothing" $coordinator --aggregation secure --listen tcp://127.0.0.1:0 --out RUN0
+refused 2 "update-bits" "$packfed" federation --update-bits 40 --out RUN0
+refused 2 "aggregation.*neither" "$packfed" federation --aggregation maybe --out RUN0
+refused 1 "cannot be" "$packfed" federation --in-process --participants 10 --graph regular --max-corrupt 0.5
+[ ! -e RUN0 ] || fail "a run folder was made for a run that cannot be"
 python3 -c '
 import socket, time
 s = socket.socket()
