@@ -69,7 +69,7 @@ coordinator="$packfed coordinator --identity keys/coordinator.key --roster roste
 refused 1 "sum of fewer than 3 hides nothing" $coordinator --aggregation secure --listen tcp://127.0.0.1:0 --out RUN0
 refused 2 "update-bits" "$packfed" federation --update-bits 40 --out RUN0
 refused 2 "aggregation.*neither" "$packfed" federation --aggregation maybe --out RUN0
-refused 1 "cannot be" "$packfed" federation --in-process --participants 30 --graph regular --max-corrupt 0.7 --max-dropout 0.4
+refused 2 "cannot be" "$packfed" federation --in-process --participants 30 --graph regular --max-corrupt 0.7 --max-dropout 0.4
 [ ! -e RUN0 ] || fail "a run folder was made for a run that cannot be"
 python3 -c '
 import socket, time
