@@ -1,12 +1,17 @@
-/* Images per second of training and inference, dense and packed, each run checked.
+/* Images per second of training and inference, each run checked; one JSON line per measurement.
  *
- * bench_train [filters layers batch steps threads alpha]; one JSON line per measurement. */
+ * Without --alpha dense and with α = 8 in all blocks, without --mode both training and inference.
+ * fraction_of_peak: the multiply-adds of the weights that there are (forward; and for training
+ * input gradient and weight gradient, as long) per second over what the processor can do on as many
+ * threads, measured in the same run. */
+#include <argp.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/peaks.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/random.h"
@@ -20,8 +25,9 @@
 struct setting {
     struct pf_network network;
     const char *filters, *layers;
-    enum pf_layer_kind kind;
-    uint64_t batch, steps, threads, alpha;
+    const char *alphas, *mode; /* NULL: all */
+    uint64_t batch, steps, threads;
+    double peak_gflops;
 };
 
 static void stop_with(const struct pf_error *err)
@@ -65,41 +71,59 @@ static struct pf_packing *random_packing(const struct pf_layer *layer, uint32_t 
     return packing;
 }
 
-static struct pf_model *make_model(const struct setting *s, uint32_t alpha)
+/* α of layer l ≥ 1: its block's; the first layer of a block has the α of the block before. */
+static uint32_t alpha_of(const struct pf_network *network, const uint32_t *alphas, size_t l)
+{
+    size_t block = 0, end = 1 + network->layers[0];
+    while (l >= end && block + 1 < network->n_blocks) {
+        if (l == end) return alphas[block];
+        end += network->layers[++block];
+    }
+    return alphas[block];
+}
+
+static struct pf_model *make_model(const struct setting *s, const uint32_t *alphas)
 {
     struct pf_error err;
     struct pf_model *dense = NULL, *model = NULL;
+    struct pf_packing *packings[PF_MAX_LAYERS] = {NULL};
+    struct pf_random random;
     MUST(pf_model_create(&s->network, NULL, &dense, &err));
-    if (alpha > 1) {
-        struct pf_packing *packings[PF_MAX_LAYERS] = {NULL};
-        struct pf_random random;
-        pf_random_init(&random, 1, "bench packing", 0);
-        for (size_t l = 1; l + 1 < dense->n_layers; l++)
-            packings[l] = random_packing(&dense->layers[l], alpha, &random);
-        MUST(
-            pf_model_create(&s->network, (const struct pf_packing *const *)packings, &model, &err));
-        for (size_t l = 0; l < dense->n_layers; l++) pf_packing_destroy(packings[l]);
-        pf_model_destroy(dense);
-    } else {
-        model = dense;
+    pf_random_init(&random, 1, "bench packing", 0);
+    for (size_t l = 1; l + 1 < dense->n_layers; l++) {
+        uint32_t alpha = alpha_of(&s->network, alphas, l);
+        if (alpha > 1) packings[l] = random_packing(&dense->layers[l], alpha, &random);
     }
+    MUST(pf_model_create(&s->network, (const struct pf_packing *const *)packings, &model, &err));
+    for (size_t l = 0; l < dense->n_layers; l++) pf_packing_destroy(packings[l]);
+    pf_model_destroy(dense);
     pf_model_initialise(model, 1);
     return model;
 }
 
-static void print_line(const struct setting *s, const char *what, uint32_t alpha,
-                       double images_per_s)
+/* Floating-point operations of one image. */
+static double flops_of(const struct pf_model *model, bool training)
 {
-    char alphas[64] = "";
-    for (uint32_t b = 0; b < s->network.n_blocks; b++)
-        snprintf(alphas + strlen(alphas), sizeof alphas - strlen(alphas), b > 0 ? ",%u" : "%u",
-                 alpha);
+    double sum = 0.0;
+    for (size_t l = 0; l < model->n_layers; l++) {
+        const struct pf_layer *layer = &model->layers[l];
+        double forward = 2.0 * (double)layer->n_weights * layer->out_height * layer->out_width;
+        sum += training ? (l == 0 ? 2.0 : 3.0) * forward : forward;
+    }
+    return sum;
+}
+
+static void print_line(const struct setting *s, const struct pf_model *model, const char *alphas,
+                       bool training, double images_per_s)
+{
+    double gflops = images_per_s * flops_of(model, training) / 1e9;
     printf("{\"bench\":\"train\",\"mode\":\"%s\",\"layer\":\"%s\",\"network\":\"%s\",\"layers\":\"%"
-           "s\","
-           "\"alpha\":\"%s\",\"batch\":%" PRIu64 ",\"threads\":%" PRIu64
-           ",\"kernels\":\"%s\",\"images_per_s\":%.0f}\n",
-           what, pf_layer_kind_name(s->kind), s->filters, s->layers, alphas, s->batch, s->threads,
-           pf_kernels_best()->name, images_per_s);
+           "s\",\"alpha\":\"%s\",\"batch\":%" PRIu64 ",\"threads\":%" PRIu64
+           ",\"kernels\":\"%s\",\"images_per_s\":%.0f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
+           "\"fraction_of_peak\":%.3f}\n",
+           training ? "train" : "infer", pf_layer_kind_name(s->network.block_kind), s->filters,
+           s->layers, alphas, s->batch, s->threads, pf_kernels_best()->name, images_per_s, gflops,
+           s->peak_gflops, gflops / s->peak_gflops);
     fflush(stdout);
 }
 
@@ -128,19 +152,17 @@ static double train_once(const struct setting *s, struct pf_model *model,
     return pf_clock_seconds() - begin;
 }
 
-static void bench_training(const struct setting *s, uint32_t alpha,
+static void bench_training(const struct setting *s, struct pf_model *model, const char *alphas,
                            const struct pf_dataset *dataset, struct pf_pool *pool)
 {
     double seconds[RUNS], loss = 0.0;
-    struct pf_model *model = make_model(s, alpha);
     for (size_t i = 0; i < RUNS; i++) seconds[i] = train_once(s, model, dataset, pool, &loss);
     qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
     if (!(loss < log((double)s->network.n_classes))) {
         fprintf(stderr, "bench_train: after training the loss is %g: nothing was learnt\n", loss);
         exit(1);
     }
-    print_line(s, "train", alpha, (double)(s->steps * s->batch) / seconds[RUNS / 2]);
-    pf_model_destroy(model);
+    print_line(s, model, alphas, true, (double)(s->steps * s->batch) / seconds[RUNS / 2]);
 }
 
 /* The packed model and the same function with zeros must agree. */
@@ -166,11 +188,11 @@ static void check_inference(const struct pf_model *model, const struct pf_datase
     pf_free(b);
 }
 
-static void bench_inference(const struct setting *s, uint32_t alpha,
-                            const struct pf_dataset *dataset, struct pf_pool *pool)
+static void bench_inference(const struct setting *s, const struct pf_model *model,
+                            const char *alphas, const struct pf_dataset *dataset,
+                            struct pf_pool *pool)
 {
     struct pf_error err;
-    struct pf_model *model = make_model(s, alpha);
     struct pf_evaluation evaluation;
     double seconds[RUNS];
     check_inference(model, dataset, pool);
@@ -180,29 +202,75 @@ static void bench_inference(const struct setting *s, uint32_t alpha,
         seconds[i] = pf_clock_seconds() - begin;
     }
     qsort(seconds, RUNS, sizeof *seconds, compare_doubles);
-    print_line(s, "infer", alpha, (double)dataset->n_images / seconds[RUNS / 2]);
+    print_line(s, model, alphas, false, (double)dataset->n_images / seconds[RUNS / 2]);
+}
+
+static void bench(const struct setting *s, const char *alphas, const struct pf_dataset *dataset,
+                  struct pf_pool *pool)
+{
+    struct pf_error err;
+    size_t n;
+    uint32_t alpha[PF_MAX_BLOCKS];
+    MUST(pf_text_u32_list("--alpha", alphas, 1, PF_MAX_ALPHA, alpha, PF_MAX_BLOCKS, &n, &err));
+    for (size_t b = n; b < s->network.n_blocks; b++) alpha[b] = alpha[n - 1];
+    struct pf_model *model = make_model(s, alpha);
+    if (s->mode == NULL || strcmp(s->mode, "infer") == 0)
+        bench_inference(s, model, alphas, dataset, pool);
+    if (s->mode == NULL || strcmp(s->mode, "train") == 0)
+        bench_training(s, model, alphas, dataset, pool);
     pf_model_destroy(model);
 }
 
-static void read_arguments(struct setting *s, int argc, char **argv)
+static const struct argp_option options[] = {
+    {"filters", 'f', "F,F,…", 0, "Filters per block (32,64,128)", 0},
+    {"layers", 'l', "L,L,…", 0, "Layers per block (6,6,6)", 0},
+    {"layer-type", 'k', "KIND", 0, "shift or conv3x3 (shift)", 0},
+    {"alpha", 'a', "A,A,…", 0, "Columns per group, per block; 1: dense", 0},
+    {"mode", 'm', "MODE", 0, "train or infer", 0},
+    {"batch", 'b', "N", 0, "Images per step (128)", 0},
+    {"steps", 's', "N", 0, "Steps per run (24)", 0},
+    {"threads", 't', "N", 0, "Threads (2)", 0},
+    {0},
+};
+
+static void set_number(const char *what, const char *text, uint64_t max, uint64_t *number)
 {
     struct pf_error err;
-    size_t n_filters, n_layers;
-    if (argc > 1) s->filters = argv[1];
-    if (argc > 2) s->layers = argv[2];
-    if (argc > 3) MUST(pf_text_u64("batch", argv[3], 1, PF_MAX_BATCH, &s->batch, &err));
-    if (argc > 4) MUST(pf_text_u64("steps", argv[4], 1, 100000, &s->steps, &err));
-    if (argc > 5) MUST(pf_text_u64("threads", argv[5], 1, 256, &s->threads, &err));
-    if (argc > 6) MUST(pf_text_u64("alpha", argv[6], 1, PF_MAX_ALPHA, &s->alpha, &err));
-    if (argc > 7 && strcmp(argv[7], "conv3x3") == 0) s->kind = PF_LAYER_CONV3X3;
+    MUST(pf_text_u64(what, text, 1, max, number, &err));
+}
+
+static error_t set_option(int key, char *value, struct argp_state *state)
+{
+    struct setting *s = state->input;
+    switch (key) {
+    case 'f': s->filters = value; break;
+    case 'l': s->layers = value; break;
+    case 'a': s->alphas = value; break;
+    case 'm': s->mode = value; break;
+    case 'b': set_number("--batch", value, PF_MAX_BATCH, &s->batch); break;
+    case 's': set_number("--steps", value, 100000, &s->steps); break;
+    case 't': set_number("--threads", value, 256, &s->threads); break;
+    case 'k':
+        if (strcmp(value, "shift") != 0 && strcmp(value, "conv3x3") != 0)
+            argp_error(state, "--layer-type is shift or conv3x3");
+        s->network.block_kind = value[0] == 'c' ? PF_LAYER_CONV3X3 : PF_LAYER_SHIFT;
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static void make_network(struct setting *s)
+{
+    struct pf_error err;
     struct pf_network *net = &s->network;
-    MUST(pf_text_u32_list("filters", s->filters, 1, PF_MAX_ROWS, net->filters, PF_MAX_BLOCKS,
+    size_t n_filters, n_layers;
+    MUST(pf_text_u32_list("--filters", s->filters, 1, PF_MAX_ROWS, net->filters, PF_MAX_BLOCKS,
                           &n_filters, &err));
-    MUST(pf_text_u32_list("layers", s->layers, 1, PF_MAX_LAYERS_PER_BLOCK, net->layers,
+    MUST(pf_text_u32_list("--layers", s->layers, 1, PF_MAX_LAYERS_PER_BLOCK, net->layers,
                           PF_MAX_BLOCKS, &n_layers, &err));
     net->n_blocks = (uint32_t)PF_MIN(n_filters, n_layers);
     for (uint32_t b = 0; b < net->n_blocks; b++) net->strides[b] = b == 0 ? 1 : 2;
-    net->block_kind = s->kind;
     net->in_channels = 3;
     net->in_height = net->in_width = 32;
     net->n_classes = 10;
@@ -210,23 +278,26 @@ static void read_arguments(struct setting *s, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    static const struct argp argp = {options, set_option, NULL, "Measures training and inference.",
+                                     NULL,    NULL,       NULL};
     pf_blas_prepare(argv);
     struct pf_error err;
-    struct setting s = {.filters = "32,64,128",
+    struct setting s = {.network = {.block_kind = PF_LAYER_SHIFT},
+                        .filters = "32,64,128",
                         .layers = "6,6,6",
-                        .kind = PF_LAYER_SHIFT,
                         .batch = 128,
                         .steps = 24,
-                        .threads = 2,
-                        .alpha = 8};
-    read_arguments(&s, argc, argv);
+                        .threads = 2};
+    argp_parse(&argp, argc, argv, 0, NULL, &s);
+    make_network(&s);
     PF_CLEANUP(pf_dataset_destroyp) struct pf_dataset *dataset = NULL;
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
     MUST(pf_dataset_synthetic(1, PF_SPLIT_TRAIN, 4096, &dataset, &err));
     MUST(pf_pool_create(s.threads, &pool, &err));
-    bench_training(&s, 1, dataset, pool);
-    bench_training(&s, (uint32_t)s.alpha, dataset, pool);
-    bench_inference(&s, 1, dataset, pool);
-    bench_inference(&s, (uint32_t)s.alpha, dataset, pool);
+    s.peak_gflops = pf_peak_gflops(pool);
+    const char *both[] = {"1,1,1", "8,8,8"};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(both); i++)
+        if (s.alphas == NULL || i == 0)
+            bench(&s, s.alphas == NULL ? both[i] : s.alphas, dataset, pool);
     return 0;
 }
