@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "bench/peaks.h"
+#include "bench/random_packing.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/random.h"
@@ -47,30 +48,6 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Column k in group k mod G; every row keeps one random column of every group. */
-static struct pf_packing *random_packing(const struct pf_layer *layer, uint32_t alpha,
-                                         struct pf_random *random)
-{
-    struct pf_error err;
-    uint32_t rows = layer->out_channels, columns = layer->n_columns;
-    uint32_t n_groups = (columns + alpha - 1) / alpha;
-    float *w = PF_ALLOC((size_t)rows * columns, float);
-    uint32_t *group = PF_ALLOC(columns, uint32_t);
-    struct pf_packing *packing = NULL;
-    if (w == NULL || group == NULL) exit(1);
-    for (uint32_t k = 0; k < columns; k++) group[k] = k % n_groups;
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t g = 0; g < n_groups; g++) {
-            uint32_t members = (columns - g + n_groups - 1) / n_groups;
-            uint32_t k = g + n_groups * pf_random_below(random, members);
-            w[(size_t)r * columns + k] = 1.0f;
-        }
-    MUST(pf_packing_from_dense(w, rows, columns, group, n_groups, alpha, 0.0f, &packing, &err));
-    pf_free(w);
-    pf_free(group);
-    return packing;
-}
-
 /* α of layer l ≥ 1: its block's; the first layer of a block has the α of the block before. */
 static uint32_t alpha_of(const struct pf_network *network, const uint32_t *alphas, size_t l)
 {
@@ -92,7 +69,7 @@ static struct pf_model *make_model(const struct setting *s, const uint32_t *alph
     pf_random_init(&random, 1, "bench packing", 0);
     for (size_t l = 1; l + 1 < dense->n_layers; l++) {
         uint32_t alpha = alpha_of(&s->network, alphas, l);
-        if (alpha > 1) packings[l] = random_packing(&dense->layers[l], alpha, &random);
+        if (alpha > 1) packings[l] = pf_random_packing(&dense->layers[l], alpha, &random);
     }
     MUST(pf_model_create(&s->network, (const struct pf_packing *const *)packings, &model, &err));
     for (size_t l = 0; l < dense->n_layers; l++) pf_packing_destroy(packings[l]);
