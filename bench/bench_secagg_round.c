@@ -11,8 +11,8 @@
  * messages RUNS times; the sum is compared with the plain sum of the integers.
  *
  * The floor is the ChaCha20 keystream that the masks consist of, over the rate of the library that
- * makes them (common/secagg/keystream.h), measured beside it;
- * messages are encoded for their sizes, outside the timing. */
+ * makes them (common/secagg/keystream.h), measured beside it; messages are encoded for their sizes,
+ * outside the timing. */
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
