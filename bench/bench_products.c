@@ -92,14 +92,25 @@ static void free_layer(struct layer *layer)
     for (size_t i = 0; i < PF_ARRAY_LENGTH(all); i++) pf_free(all[i]);
 }
 
+/* Tile t of row-major rows, or of tiles. */
+static struct pf_sink sink_of(float *values, size_t row_stride, size_t tile_stride, size_t t)
+{
+    return (struct pf_sink){.values = values + t * tile_stride,
+                            .row_stride = row_stride,
+                            .n_groups = PF_GROUPS_PER_TILE,
+                            .offset = {0, PF_GROUP, 2 * PF_GROUP, 3 * PF_GROUP}};
+}
+
 static void forward_ours(const void *work)
 {
     const struct layer *layer = work;
     struct pf_ahead none = {.ranges = {{0}}};
-    for (size_t t = 0; t < TILES; t++)
-        pf_kernels_best()->product(layer->y + t * PF_TILE, PIXELS, layer->panels,
+    for (size_t t = 0; t < TILES; t++) {
+        struct pf_sink sink = sink_of(layer->y, PIXELS, PF_TILE, t);
+        pf_kernels_best()->product(&sink, layer->panels,
                                    layer->x_tiles + t * layer->n_columns * PF_TILE, layer->n_rows,
                                    layer->n_columns, &none);
+    }
 }
 
 static void forward_blas(const void *work)
@@ -229,18 +240,22 @@ static void packed_forward(const void *work)
 {
     const struct packed *p = work;
     struct pf_ahead none = {.ranges = {{0}}};
-    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++)
-        p->kernels->packed(p->y + t * step, PF_TILE, p->plan->forward.start,
-                           p->plan->forward.survivors, p->x + t * step, p->n, &none);
+    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++) {
+        struct pf_sink sink = sink_of(p->y, PF_TILE, step, t);
+        p->kernels->packed(&sink, p->plan->forward.start, p->plan->forward.survivors,
+                           p->x + t * step, p->n, &none);
+    }
 }
 
 static void packed_back(const void *work)
 {
     const struct packed *p = work;
     struct pf_ahead none = {.ranges = {{0}}};
-    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++)
-        p->kernels->packed(p->dx + t * step, PF_TILE, p->plan->backward.start,
-                           p->plan->backward.survivors, p->dy + t * step, p->n, &none);
+    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++) {
+        struct pf_sink sink = sink_of(p->dx, PF_TILE, step, t);
+        p->kernels->packed(&sink, p->plan->backward.start, p->plan->backward.survivors,
+                           p->dy + t * step, p->n, &none);
+    }
 }
 
 static void packed_weights(const void *work)

@@ -5,6 +5,8 @@
 #define PF_NODISCARD __attribute__((warn_unused_result))
 #define PF_PRINTF(text_index, first_index) __attribute__((format(printf, text_index, first_index)))
 #define PF_UNUSED __attribute__((unused))
+/* For code that is fast because a caller gives it constants. */
+#define PF_INLINE inline __attribute__((always_inline))
 #define PF_VECTOR(bytes) __attribute__((vector_size(bytes)))
 #define PF_CLEANUP(destroyp) __attribute__((cleanup(destroyp)))
 

@@ -9,8 +9,8 @@ void pf_pool_forward(const struct pf_layer_plan *last, const struct pf_kernels *
 {
     float scale = 1.0f / (float)last->out_pixels;
     for (size_t i = 0; i < n_images; i++) {
-        struct pf_planes planes = {y + i * last->n_rows * last->out_padded, last->out_padded};
-        kernels->pool(pooled + i * last->n_rows, last->n_rows, planes, last->out_mask,
+        struct pf_blocks blocks = pf_output_blocks(last, y + i * last->n_rows * last->out_padded);
+        kernels->pool(pooled + i * last->n_rows, last->n_rows, blocks, last->out_mask,
                       last->out_padded / PF_GROUP, norm, scale);
     }
 }
@@ -66,11 +66,10 @@ void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels 
     memset(scratch->sums, 0, last->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
     for (size_t i = 0; i < n_images; i++) {
         size_t image = i * last->n_rows * last->out_padded;
-        struct pf_planes planes = {y + image, last->out_padded};
         float *value = dpooled + i * last->n_rows;
         for (size_t c = 0; c < last->n_rows; c++) value[c] /= (float)last->out_pixels;
-        kernels->pool_back(g + image, last->n_rows, value, planes, last->out_mask,
-                           last->out_padded / PF_GROUP, norm, mean, scratch->sums);
+        kernels->pool_back(g + image, last->n_rows, value, pf_output_blocks(last, y + image),
+                           last->out_mask, last->out_padded / PF_GROUP, norm, mean, scratch->sums);
     }
     pf_channel_sums_flush(totals, scratch->sums, last->n_rows);
 }

@@ -1,12 +1,15 @@
 /* The inner loops of training and inference, as one table of functions per instruction set.
  *
- * Pixels are worked on in groups of 16 and tiles of 64.  A plane (one channel of one image) is
- * padded to whole groups; its padding lanes are masked, so that they never reach a sum.  Two
- * layouts occur:
+ * Pixels are worked on in groups of 16 and tiles of 64.  The plane of a channel is padded, to whole
+ * groups up to 64 pixels and to whole tiles beyond; its padding lanes are masked, so that they
+ * never reach a sum.  Two layouts occur:
  *
- *   planes  [channel][pixel]        whole images, as they stay in memory
- *   tiles   [tile][row][64 pixels]  what a product reads: a tile of all rows fits a cache, and
- *                                   rows never share cache sets by accident of a power of two
+ *   blocks  [block][channel][run]   images, as they stay in memory: a run is 64 pixels, or the
+ * whole of a smaller plane tiles   [tile][row][64 pixels]  what a product reads
+ *
+ * Both keep all channels of a few pixels together: what is worked on at once is one stretch of
+ * memory, which caches and prefetchers like, and rows never share cache sets by accident of a power
+ * of two, as the planes of images do.
  *
  * Rows of tiles are padded to a multiple of 4 (PF_ROW_BLOCK).  A function works on one image, or on
  * tiles.  Every one has a plain twin in pf_kernels_reference; tests/unit/nn/test_kernels.c holds
@@ -25,17 +28,21 @@
 #define PF_TAPS 9u
 #define PF_RELU_LIMIT 6.0f
 
-/* One of the nine ways to look at a plane: shifted by −1…1 per axis, then strided.  Output pixel p
- * sees input pixel index[p], or p + offset when index is NULL, where bit p % 16 of mask[p / 16] is
- * set, and else nothing (0).  An input pixel is seen by at most one output pixel: back_index[q], or
- * q − offset, where back_mask says so.  What is named or reached must be readable, masked or not.
- */
+/* How the pixels of one plane see those of another: pixel p sees, where bit p % 16 of mask[p / 16]
+ * is set, the value at from[p / 16] + p % 16 floats from its channel's first, or at index[p] where
+ * from is PF_SCATTERED; and else nothing (0).  What is named is readable, masked or not. */
+#define PF_SCATTERED INT32_MIN
+struct pf_view {
+    int32_t *from;  /* [groups] */
+    int32_t *index; /* [groups · 16]; NULL when no group is scattered */
+    uint16_t *mask; /* [groups] */
+};
+
+/* One of the nine ways to look at a plane: shifted by −1…1 per axis, then strided.  An input pixel
+ * is seen by at most one output pixel, so there is a way back. */
 struct pf_tap {
-    ptrdiff_t offset;
-    int32_t *index;      /* [output pixels, padded]; NULL for stride 1 */
-    int32_t *back_index; /* [input pixels, padded]; NULL for stride 1 */
-    uint16_t *mask;      /* [padded output pixels / 16] */
-    uint16_t *back_mask; /* [padded input pixels / 16] */
+    struct pf_view forward; /* of output pixels upon the input's blocks */
+    struct pf_view back;    /* of input pixels upon the blocks of the columns' gradients */
 };
 
 /* The columns of a filter matrix: column k is channel k / taps_per_channel through taps[tap[k]]. */
@@ -46,10 +53,12 @@ struct pf_columns {
     const struct pf_tap *taps;
 };
 
-/* Planes of one image: values[channel · stride + pixel]. */
-struct pf_planes {
+/* Blocks of one image, beginning with some channel: group g of the i-th channel from there lies at
+ * values[g / (run / 16) · stride + i · run + g % (run / 16) · 16]. */
+struct pf_blocks {
     const float *values;
-    size_t stride;
+    size_t run;    /* 16, 32, 48 or 64 pixels */
+    size_t stride; /* floats from one block to the next */
 };
 
 /* A place in tiles: group i of row r lies at
@@ -58,6 +67,21 @@ struct pf_tiles {
     float *values;
     size_t stride; /* floats from one tile to the next */
     size_t first;
+};
+
+/* Where the rows of a product go: group i of row r at values + r · row_stride + offset[i], for the
+ * n_groups ≤ 4 groups of the tile that exist.  With pivot: per row [2][16], lane by lane, sums += d
+ * and += d² with d = value − pivot[row], masked lanes left out.  stream: past the caches; every
+ * group is then aligned to 64 bytes, and stream_end comes before another thread may look. */
+struct pf_sink {
+    float *values;
+    size_t row_stride;
+    size_t n_groups;
+    ptrdiff_t offset[PF_GROUPS_PER_TILE];
+    uint16_t mask[PF_GROUPS_PER_TILE];
+    const float *pivot; /* NULL: no sums */
+    float *sums;
+    bool stream;
 };
 
 /* One weight of a packed layer and the row of the tile it multiplies. */
@@ -75,16 +99,18 @@ struct pf_affine_back {
     float a, b, c;
 };
 
-/* Memory that will be read soon.  Products have time to spare for the memory bus: they fetch these
- * lines while they compute, from the first range on, and leave in `ranges` what they did not get
- * to.  Only a matter of speed. */
+/* Memory that will be read soon.  Products have time to spare for the memory bus: at each of their
+ * steps (packed: a row; dense: a block of weights) they fetch up to `pace` lines, from the first
+ * range on, and leave in `ranges` what they did not get to.  A processor can wait for a few lines
+ * at once only, so the pace should be even.  Only a matter of speed. */
 #define PF_LINE 64u
-#define PF_AHEAD_RANGES 2u
+#define PF_AHEAD_RANGES 3u
 struct pf_ahead {
     struct {
         const char *next;
         size_t n_lines;
     } ranges[PF_AHEAD_RANGES];
+    size_t pace;
 };
 
 struct pf_kernels {
@@ -92,42 +118,37 @@ struct pf_kernels {
 
     /* Groups [first, first + n_groups) of every column of an image: what the column sees of
      * min(max(norm[channel].scale · y + norm[channel].bias, 0), 6). */
-    void (*activate)(struct pf_tiles to, const struct pf_columns *columns, struct pf_planes y,
+    void (*activate)(struct pf_tiles to, const struct pf_columns *columns, struct pf_blocks y,
                      size_t first, size_t n_groups, const struct pf_affine *norm);
 
-    /* row r ← norm[r].a · g + norm[r].b · y + norm[r].c where mask is set, else 0. */
-    void (*normalise_back)(struct pf_tiles to, size_t n_rows, struct pf_planes g,
-                           struct pf_planes y, const uint16_t *mask, size_t n_groups,
+    /* row r ← norm[r].a · g + norm[r].b · y + norm[r].c where mask is set, else 0; a whole image.
+     */
+    void (*normalise_back)(struct pf_tiles to, size_t n_rows, struct pf_blocks g,
+                           struct pf_blocks y, const uint16_t *mask, size_t n_groups,
                            const struct pf_affine_back *norm);
 
     /* The way back through activate, of n_channels channels beginning with the one of
-     * first_column: g ← the sum of what the channel's columns give back of dx, where
-     * 0 < scale · y + bias < 6, else 0.  dx, y, norm, mean and sums begin with that channel.
+     * first_column: g (in blocks as y) ← the sum of what the channel's columns give back of dx,
+     * where 0 < scale · y + bias < 6, else 0.  dx, y, norm, mean and sums begin with that channel.
      * Per channel, lane by lane, sums[0][16] += g and sums[1][16] += g · (y − mean). */
     void (*activate_back)(float *g, size_t n_channels, const struct pf_columns *columns,
-                          size_t first_column, struct pf_planes dx, struct pf_planes y,
+                          size_t first_column, struct pf_blocks dx, struct pf_blocks y,
                           size_t n_groups, const struct pf_affine *norm, const float *mean,
                           float *sums);
 
     /* pooled[c] ← scale · the sum of min(max(norm · y, 0), 6) where mask is set. */
-    void (*pool)(float *pooled, size_t n_channels, struct pf_planes y, const uint16_t *mask,
+    void (*pool)(float *pooled, size_t n_channels, struct pf_blocks y, const uint16_t *mask,
                  size_t n_groups, const struct pf_affine *norm, float scale);
 
-    /* g ← value[c] where mask is set and 0 < scale · y + bias < 6, else 0; sums as above. */
-    void (*pool_back)(float *g, size_t n_channels, const float *value, struct pf_planes y,
+    /* g (in blocks as y) ← value[c] where mask is set and 0 < scale · y + bias < 6, else 0; sums as
+     * above. */
+    void (*pool_back)(float *g, size_t n_channels, const float *value, struct pf_blocks y,
                       const uint16_t *mask, size_t n_groups, const struct pf_affine *norm,
                       const float *mean, float *sums);
 
-    /* y[n_rows] planes of stride y_stride ← n_groups groups of tile rows (row stride PF_TILE).
-     * sums != NULL: per row [2][16], lane by lane, += d and += d² with d = value − pivot[row],
-     * masked lanes left out; y, aligned to 64 bytes, may then go past the caches (stream). */
-    void (*emit)(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
-                 const uint16_t *mask, const float *pivot, float *sums, bool stream);
-
-    /* out[n_rows][64], row stride out_stride, = W x for one tile.  panels[n_rows / 4][K][4];
-     * x[K][64].  n_rows is a multiple of 4. */
-    void (*product)(float *out, size_t out_stride, const float *panels, const float *x,
-                    size_t n_rows, size_t n_columns, struct pf_ahead *ahead);
+    /* W x for one tile.  panels[⌈n_rows / 4⌉][K][4]; x[K][64]. */
+    void (*product)(const struct pf_sink *to, const float *panels, const float *x, size_t n_rows,
+                    size_t n_columns, struct pf_ahead *ahead);
 
     /* dw[n_rows][n_columns] += Σ over all pixels of dy[row] · x[column].  Tiles of dy and x have
      * their rows padded to multiples of 4; strides are floats from tile to tile. */
@@ -135,8 +156,8 @@ struct pf_kernels {
                             size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                             struct pf_ahead *ahead);
 
-    /* out[row][64] = Σ over survivors i in [start[row], start[row + 1]) of weight · x[i.row]. */
-    void (*packed)(float *out, size_t out_stride, const uint32_t *start,
+    /* Row r: Σ over survivors i in [start[r], start[r + 1]) of weight · x[i.row], one tile. */
+    void (*packed)(const struct pf_sink *to, const uint32_t *start,
                    const struct pf_survivor *survivors, const float *x, size_t n_rows,
                    struct pf_ahead *ahead);
 
@@ -145,6 +166,9 @@ struct pf_kernels {
                            const struct pf_survivor *survivors, size_t n_rows, const float *dy,
                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                            struct pf_ahead *ahead);
+
+    /* What was streamed can be seen by other threads from here on. */
+    void (*stream_end)(void);
 };
 
 /* The plain twins. */
@@ -155,6 +179,13 @@ const struct pf_kernels *pf_kernels_best(void);
 
 /* All tables this processor can run, the reference first; returns how many, at most capacity. */
 size_t pf_kernels_list(const struct pf_kernels **tables, size_t capacity);
+
+/* Where group `group` of the first channel stands, in floats from values. */
+static inline size_t pf_block_group(struct pf_blocks blocks, size_t group)
+{
+    size_t per_block = blocks.run / PF_GROUP;
+    return group / per_block * blocks.stride + group % per_block * PF_GROUP;
+}
 
 static inline float *pf_tile_group(struct pf_tiles tiles, size_t row, size_t group)
 {

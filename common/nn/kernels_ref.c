@@ -26,39 +26,48 @@ static float *place(struct pf_tiles to, size_t row, size_t p)
     return pf_tile_group(to, row, p / PF_GROUP) + p % PF_GROUP;
 }
 
-static void activate_ref(struct pf_tiles to, const struct pf_columns *columns, struct pf_planes y,
+static float value_at(struct pf_blocks blocks, size_t channel, size_t p)
+{
+    return blocks
+        .values[pf_block_group(blocks, p / PF_GROUP) + channel * blocks.run + p % PF_GROUP];
+}
+
+static float *place_in(float *values, struct pf_blocks layout, size_t channel, size_t p)
+{
+    return values + pf_block_group(layout, p / PF_GROUP) + channel * layout.run + p % PF_GROUP;
+}
+
+/* What pixel p sees of the channel that begins at `channel`. */
+static float seen(const struct pf_view *view, const float *channel, size_t p)
+{
+    if (!is_set(view->mask, p)) return 0.0f;
+    int32_t from = view->from[p / PF_GROUP];
+    return channel[from == PF_SCATTERED ? view->index[p] : from + (int32_t)(p % PF_GROUP)];
+}
+
+static void activate_ref(struct pf_tiles to, const struct pf_columns *columns, struct pf_blocks y,
                          size_t first, size_t n_groups, const struct pf_affine *norm)
 {
     for (size_t k = 0; k < columns->n; k++) {
-        const struct pf_tap *tap = &columns->taps[columns->tap[k]];
+        const struct pf_view *view = &columns->taps[columns->tap[k]].forward;
         size_t c = k / columns->taps_per_channel;
-        const float *plane = y.values + c * y.stride;
         for (size_t i = 0; i < n_groups * PF_GROUP; i++) {
             size_t p = first * PF_GROUP + i;
-            ptrdiff_t from = tap->index != NULL ? tap->index[p] : (ptrdiff_t)p + tap->offset;
-            *place(to, k, i) = is_set(tap->mask, p) ? relu6(affine(norm[c], plane[from])) : 0.0f;
+            float value = relu6(affine(norm[c], seen(view, y.values + c * y.run, p)));
+            *place(to, k, i) = is_set(view->mask, p) ? value : 0.0f;
         }
     }
 }
 
-static void normalise_back_ref(struct pf_tiles to, size_t n_rows, struct pf_planes g,
-                               struct pf_planes y, const uint16_t *mask, size_t n_groups,
+static void normalise_back_ref(struct pf_tiles to, size_t n_rows, struct pf_blocks g,
+                               struct pf_blocks y, const uint16_t *mask, size_t n_groups,
                                const struct pf_affine_back *norm)
 {
     for (size_t r = 0; r < n_rows; r++)
-        for (size_t p = 0; p < n_groups * PF_GROUP; p++)
-            *place(to, r, p) = is_set(mask, p)
-                                   ? norm[r].a * g.values[r * g.stride + p] +
-                                         norm[r].b * y.values[r * y.stride + p] + norm[r].c
-                                   : 0.0f;
-}
-
-/* What column k gives back to input pixel q; dx is the column's row. */
-static float give_back(const struct pf_columns *columns, size_t k, const float *dx, size_t q)
-{
-    const struct pf_tap *tap = &columns->taps[columns->tap[k]];
-    if (!is_set(tap->back_mask, q)) return 0.0f;
-    return dx[tap->index != NULL ? tap->back_index[q] : (ptrdiff_t)q - tap->offset];
+        for (size_t p = 0; p < n_groups * PF_GROUP; p++) {
+            float dy = norm[r].a * value_at(g, r, p) + norm[r].b * value_at(y, r, p) + norm[r].c;
+            *place(to, r, p) = is_set(mask, p) ? dy : 0.0f;
+        }
 }
 
 static void add_sums(float *sums, size_t p, float g, float distance)
@@ -68,65 +77,61 @@ static void add_sums(float *sums, size_t p, float g, float distance)
 }
 
 static void activate_back_ref(float *g, size_t n_channels, const struct pf_columns *columns,
-                              size_t first_column, struct pf_planes dx, struct pf_planes y,
+                              size_t first_column, struct pf_blocks dx, struct pf_blocks y,
                               size_t n_groups, const struct pf_affine *norm, const float *mean,
                               float *sums)
 {
     size_t taps = columns->taps_per_channel;
     for (size_t c = 0; c < n_channels; c++) {
         for (size_t q = 0; q < n_groups * PF_GROUP; q++) {
-            float sum = 0.0f, value = y.values[c * y.stride + q];
+            float sum = 0.0f, value = value_at(y, c, q);
             for (size_t t = c * taps; t < (c + 1) * taps; t++)
-                sum += give_back(columns, first_column + t, dx.values + t * dx.stride, q);
+                sum += seen(&columns->taps[columns->tap[first_column + t]].back,
+                            dx.values + t * dx.run, q);
             if (!passes(norm[c], value)) sum = 0.0f;
-            g[c * y.stride + q] = sum;
+            *place_in(g, y, c, q) = sum;
             add_sums(sums + c * 2 * PF_GROUP, q, sum, value - mean[c]);
         }
     }
 }
 
-static void pool_ref(float *pooled, size_t n_channels, struct pf_planes y, const uint16_t *mask,
+static void pool_ref(float *pooled, size_t n_channels, struct pf_blocks y, const uint16_t *mask,
                      size_t n_groups, const struct pf_affine *norm, float scale)
 {
     for (size_t c = 0; c < n_channels; c++) {
         float sum = 0.0f;
         for (size_t p = 0; p < n_groups * PF_GROUP; p++)
-            if (is_set(mask, p)) sum += relu6(affine(norm[c], y.values[c * y.stride + p]));
+            if (is_set(mask, p)) sum += relu6(affine(norm[c], value_at(y, c, p)));
         pooled[c] = scale * sum;
     }
 }
 
-static void pool_back_ref(float *g, size_t n_channels, const float *value, struct pf_planes y,
+static void pool_back_ref(float *g, size_t n_channels, const float *value, struct pf_blocks y,
                           const uint16_t *mask, size_t n_groups, const struct pf_affine *norm,
                           const float *mean, float *sums)
 {
     for (size_t c = 0; c < n_channels; c++) {
         for (size_t p = 0; p < n_groups * PF_GROUP; p++) {
-            float y_p = y.values[c * y.stride + p];
+            float y_p = value_at(y, c, p);
             float g_p = is_set(mask, p) && passes(norm[c], y_p) ? value[c] : 0.0f;
-            g[c * y.stride + p] = g_p;
+            *place_in(g, y, c, p) = g_p;
             add_sums(sums + c * 2 * PF_GROUP, p, g_p, y_p - mean[c]);
         }
     }
 }
 
-static void emit_ref(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
-                     const uint16_t *mask, const float *pivot, float *sums, bool stream)
+static void sink_value(const struct pf_sink *to, size_t row, size_t p, float value)
 {
-    (void)stream;
-    for (size_t r = 0; r < n_rows; r++) {
-        for (size_t p = 0; p < n_groups * PF_GROUP; p++) {
-            float value = tile[r * PF_TILE + p];
-            y[r * y_stride + p] = value;
-            if (sums == NULL || !is_set(mask, p)) continue;
-            float d = value - pivot[r], *row = sums + 2 * PF_GROUP * r + p % PF_GROUP;
-            row[0] += d;
-            row[PF_GROUP] += d * d;
-        }
-    }
+    size_t group = p / PF_GROUP, lane = p % PF_GROUP;
+    if (group >= to->n_groups) return;
+    to->values[(ptrdiff_t)(row * to->row_stride + lane) + to->offset[group]] = value;
+    if (to->pivot == NULL || !(to->mask[group] >> lane & 1)) return;
+    float d = value - to->pivot[row], *sums = to->sums + 2 * PF_GROUP * row + lane;
+    sums[0] += d;
+    sums[PF_GROUP] += d * d;
 }
 
-static void product_ref(float *out, size_t out_stride, const float *panels, const float *x,
+static void product_ref(const struct pf_sink *to, const float *panels, const float *x,
                         size_t n_rows, size_t n_columns, struct pf_ahead *ahead)
 {
     (void)ahead;
@@ -136,7 +141,7 @@ static void product_ref(float *out, size_t out_stride, const float *panels, cons
             float sum = 0.0f;
             for (size_t k = 0; k < n_columns; k++)
                 sum += panel[k * PF_ROW_BLOCK + r % PF_ROW_BLOCK] * x[k * PF_TILE + p];
-            out[r * out_stride + p] = sum;
+            sink_value(to, r, p, sum);
         }
     }
 }
@@ -154,7 +159,7 @@ static void product_weights_ref(float *dw, size_t n_rows, size_t n_columns, cons
                         dy[t * dy_stride + r * PF_TILE + p] * x[t * x_stride + k * PF_TILE + p];
 }
 
-static void packed_ref(float *out, size_t out_stride, const uint32_t *start,
+static void packed_ref(const struct pf_sink *to, const uint32_t *start,
                        const struct pf_survivor *survivors, const float *x, size_t n_rows,
                        struct pf_ahead *ahead)
 {
@@ -164,7 +169,7 @@ static void packed_ref(float *out, size_t out_stride, const uint32_t *start,
             float sum = 0.0f;
             for (size_t i = start[r]; i < start[r + 1]; i++)
                 sum += survivors[i].weight * x[survivors[i].row * PF_TILE + p];
-            out[r * out_stride + p] = sum;
+            sink_value(to, r, p, sum);
         }
     }
 }
@@ -184,6 +189,8 @@ static void packed_weights_ref(float *partial, const uint32_t *start,
                         x[t * x_stride + survivors[i].row * PF_TILE + p];
 }
 
+static void stream_end_ref(void) {}
+
 const struct pf_kernels pf_kernels_reference = {
     .name = "reference",
     .activate = activate_ref,
@@ -191,9 +198,9 @@ const struct pf_kernels pf_kernels_reference = {
     .activate_back = activate_back_ref,
     .pool = pool_ref,
     .pool_back = pool_back_ref,
-    .emit = emit_ref,
     .product = product_ref,
     .product_weights = product_weights_ref,
     .packed = packed_ref,
     .packed_weights = packed_weights_ref,
+    .stream_end = stream_end_ref,
 };

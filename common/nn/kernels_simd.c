@@ -1,257 +1,367 @@
 /* The kernels in vector form.  Compiled once per instruction set, with PF_KERNELS_TABLE naming
  * the table it defines and PF_KERNELS_NAME its name; see kernels.h for what each function does. */
 #include "common/nn/kernels.h"
+
+#include "common/base/compiler.h"
 #include "common/nn/simd.h"
 
 extern const struct pf_kernels PF_KERNELS_TABLE;
 
 #define UNROLL _Pragma("GCC unroll 4")
 
-/* Floats ahead of where a pass reads its long streams; their lines come from main memory, and no
- * hardware looks beyond a page. */
-#define PREFETCH 512u
-
-static inline float *advance(float *out, size_t *group, size_t tile_stride)
+/* Groups from `group` on that lie in one tile, at most n. */
+static PF_INLINE size_t groups_in_tile(struct pf_tiles to, size_t group, size_t n)
 {
-    return ++*group % PF_GROUPS_PER_TILE == 0 ? out + tile_stride - PF_TILE + PF_GROUP
-                                              : out + PF_GROUP;
+    size_t room = PF_GROUPS_PER_TILE - (to.first + group) % PF_GROUPS_PER_TILE;
+    return n < room ? n : room;
 }
 
-static inline void activate_row(float *out, struct pf_tiles to, const float *y,
-                                const int32_t *index, const uint16_t *mask, size_t n_groups,
-                                struct pf_affine norm)
+/* Calls function(n, …), with n a constant where it is a whole tile, so that the common case is
+ * unrolled. */
+#define WHOLE_TILES(n, function, ...)                  \
+    do {                                               \
+        if ((n) == PF_GROUPS_PER_TILE)                 \
+            function(PF_GROUPS_PER_TILE, __VA_ARGS__); \
+        else                                           \
+            function((n), __VA_ARGS__);                \
+    } while (0)
+
+#define VECTORS_PER_GROUP (PF_GROUP / LANES)
+
+/* Vector v of what group `group` sees of a channel; lanes that see nothing are undefined. */
+static PF_INLINE vec see(const struct pf_view *view, bool scattered, const float *channel,
+                         size_t group, size_t v)
 {
-    const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias);
-    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
-    size_t group = to.first;
-    for (size_t i = 0; i < n_groups; i++) {
-        if (index == NULL) __builtin_prefetch(y + i * PF_GROUP + PREFETCH);
-        UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
-        {
-            size_t p = i * PF_GROUP + j;
-            vec a = index != NULL ? v_gather(y, index + p) : v_load(y + p);
-            a = v_clamp(v_fma(a, scale, bias), zero, limit);
-            v_store(out + j, v_keep(a, (unsigned)mask[i] >> j));
-        }
-        out = advance(out, &group, to.stride);
+    int32_t from = view->from[group];
+    if (scattered && from == PF_SCATTERED)
+        return v_gather(channel, view->index + group * PF_GROUP + v * LANES);
+    return v_load(channel + from + v * LANES);
+}
+
+static PF_INLINE lanes seen(const struct pf_view *view, size_t group, size_t v)
+{
+    return v_lanes((unsigned)view->mask[group] >> v * LANES);
+}
+
+static PF_INLINE void activate_column(size_t n_groups, bool scattered, float *out,
+                                      const struct pf_view *view, size_t first,
+                                      const float *channel, struct pf_affine norm)
+{
+    const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias), limit = v_set1(PF_RELU_LIMIT);
+    UNROLL for (size_t i = 0; i < n_groups; i++)
+        UNROLL for (size_t v = 0; v < VECTORS_PER_GROUP; v++)
+    {
+        vec a = v_fma(see(view, scattered, channel, first + i, v), scale, bias);
+        v_store(out + i * PF_GROUP + v * LANES, v_clamp_keep(a, limit, seen(view, first + i, v)));
     }
 }
 
-static void activate(struct pf_tiles to, const struct pf_columns *columns, struct pf_planes y,
+/* Groups [first, first + n_groups) of all columns; `out` is where row 0 has them.  Channel after
+ * channel: their memory is read in one stretch. */
+static PF_INLINE void activate_groups(size_t n_groups, float *out, const struct pf_columns *columns,
+                                      struct pf_blocks y, size_t first,
+                                      const struct pf_affine *norm)
+{
+    size_t taps = columns->taps_per_channel;
+    for (size_t c = 0, k = 0; k < columns->n; c++, y.values += y.run)
+        for (size_t end = k + taps; k < end; k++, out += PF_TILE) {
+            const struct pf_view *view = &columns->taps[columns->tap[k]].forward;
+            if (view->index != NULL)
+                activate_column(n_groups, true, out, view, first, y.values, norm[c]);
+            else
+                activate_column(n_groups, false, out, view, first, y.values, norm[c]);
+        }
+}
+
+static void activate(struct pf_tiles to, const struct pf_columns *columns, struct pf_blocks y,
                      size_t first, size_t n_groups, const struct pf_affine *norm)
 {
-    for (size_t k = 0; k < columns->n; k++) {
-        const struct pf_tap *tap = &columns->taps[columns->tap[k]];
-        size_t c = columns->taps_per_channel == 1 ? k : k / PF_TAPS;
-        const float *plane = y.values + c * y.stride;
-        float *out = pf_tile_group(to, k, 0);
-        if (tap->index != NULL)
-            activate_row(out, to, plane, tap->index + first * PF_GROUP, tap->mask + first, n_groups,
-                         norm[c]);
-        else
-            activate_row(out, to, plane + tap->offset + (ptrdiff_t)(first * PF_GROUP), NULL,
-                         tap->mask + first, n_groups, norm[c]);
+    size_t n;
+    for (size_t i = 0; i < n_groups; i += n) {
+        n = groups_in_tile(to, i, n_groups - i);
+        WHOLE_TILES(n, activate_groups, pf_tile_group(to, 0, i), columns, y, first + i, norm);
     }
 }
 
-static void normalise_back(struct pf_tiles to, size_t n_rows, struct pf_planes g,
-                           struct pf_planes y, const uint16_t *mask, size_t n_groups,
-                           const struct pf_affine_back *norm)
+/* Rows of n_groups groups; out, g and y are where row 0 has them. */
+static PF_INLINE void normalise_groups(size_t n_groups, float *out, struct pf_blocks g,
+                                       struct pf_blocks y, size_t n_rows, const uint16_t *mask,
+                                       const struct pf_affine_back *norm)
 {
+    lanes real[PF_GROUPS_PER_TILE * VECTORS_PER_GROUP] = {0};
+    UNROLL for (size_t i = 0; i < n_groups * VECTORS_PER_GROUP; i++) real[i] =
+        v_lanes((unsigned)mask[i / VECTORS_PER_GROUP] >> i % VECTORS_PER_GROUP * LANES);
     for (size_t r = 0; r < n_rows; r++) {
         const vec a = v_set1(norm[r].a), b = v_set1(norm[r].b), c = v_set1(norm[r].c);
-        const float *g_row = g.values + r * g.stride, *y_row = y.values + r * y.stride;
-        float *out = pf_tile_group(to, r, 0);
-        size_t group = to.first;
-        for (size_t i = 0; i < n_groups; i++) {
-            __builtin_prefetch(g_row + i * PF_GROUP + PREFETCH);
-            __builtin_prefetch(y_row + i * PF_GROUP + PREFETCH);
-            UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
-            {
-                size_t p = i * PF_GROUP + j;
-                vec dy = v_fma(v_load(g_row + p), a, v_fma(v_load(y_row + p), b, c));
-                v_store(out + j, v_keep(dy, (unsigned)mask[i] >> j));
-            }
-            out = advance(out, &group, to.stride);
+        const float *g_r = g.values + r * g.run, *y_r = y.values + r * y.run;
+        UNROLL for (size_t i = 0; i < n_groups * VECTORS_PER_GROUP; i++)
+        {
+            vec dy = v_fma(v_load(g_r + i * LANES), a, v_fma(v_load(y_r + i * LANES), b, c));
+            v_store(out + r * PF_TILE + i * LANES, v_keep(dy, real[i]));
         }
     }
 }
 
-/* Where a column's gradient goes back to, for one channel. */
-struct way_back {
-    const float *dx;
-    const int32_t *index;
-    const uint16_t *mask;
+static void normalise_back(struct pf_tiles to, size_t n_rows, struct pf_blocks g,
+                           struct pf_blocks y, const uint16_t *mask, size_t n_groups,
+                           const struct pf_affine_back *norm)
+{
+    const float *g_first = g.values, *y_first = y.values;
+    size_t n;
+    for (size_t i = 0; i < n_groups; i += n) {
+        n = groups_in_tile(to, i, n_groups - i);
+        g.values = g_first + pf_block_group(g, i);
+        y.values = y_first + pf_block_group(y, i);
+        WHOLE_TILES(n, normalise_groups, pf_tile_group(to, 0, i), g, y, n_rows, mask + i, norm);
+    }
+}
+
+/* Coefficients of one channel on its way back. */
+struct back_norm {
+    struct pf_affine affine;
+    float mean;
 };
 
-static inline void activate_back_channel(float *g, const struct way_back *ways, size_t n_ways,
-                                         bool strided, const float *y, size_t n_groups,
-                                         struct pf_affine norm, float mean, float *sums)
+/* One vector behind ReLU6: g ← total where y passed it, and the sums of both. */
+static PF_INLINE void back_vector(float *g, vec total, lanes chosen, vec y, struct back_norm norm,
+                                  vec *sum, vec *sum_y)
 {
-    const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias), centre = v_set1(mean);
-    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
-    for (unsigned j = 0; j < PF_GROUP; j += LANES) {
-        vec sum = v_load(sums + j), sum_y = v_load(sums + PF_GROUP + j);
-        for (size_t i = 0; i < n_groups; i++) {
-            size_t p = i * PF_GROUP + j;
-            __builtin_prefetch(y + p + PREFETCH);
-            vec y_p = v_load(y + p), total = zero;
-            for (size_t w = 0; w < n_ways; w++) {
-                vec dx = strided ? v_gather(ways[w].dx, ways[w].index + p) : v_load(ways[w].dx + p);
-                dx = v_keep(dx, (unsigned)ways[w].mask[i] >> j);
-                total = n_ways == 1 ? dx : v_add(total, dx);
-            }
-            total = v_keep(total, v_inside(v_fma(y_p, scale, bias), zero, limit));
-            v_store(g + p, total);
-            sum = v_add(sum, total);
-            sum_y = v_fma(total, v_sub(y_p, centre), sum_y);
+    const vec scale = v_set1(norm.affine.scale), bias = v_set1(norm.affine.bias);
+    total = v_keep(total, v_inside(chosen, v_fma(y, scale, bias), v_set1(PF_RELU_LIMIT)));
+    v_store(g, total);
+    *sum = v_add(*sum, total);
+    *sum_y = v_fma(total, v_sub(y, v_set1(norm.mean)), *sum_y);
+}
+
+/* sums[2][16] += the sums of one of the vectors of a group. */
+static PF_INLINE void put_sums(float *sums, size_t v, vec sum, vec sum_y)
+{
+    float *lane = sums + v * LANES;
+    v_store(lane, v_add(v_load(lane), sum));
+    v_store(lane + PF_GROUP, v_add(v_load(lane + PF_GROUP), sum_y));
+}
+
+/* What a channel's columns give back: the first column, how many, their gradients and how far those
+ * lie apart. */
+struct way_back {
+    const struct pf_columns *columns;
+    size_t first, n;
+    const float *dx;
+    size_t run;
+};
+
+static PF_INLINE void back_channel(size_t n_groups, bool scattered, float *g,
+                                   const struct pf_view *view, size_t first, const float *dx,
+                                   const float *y, struct back_norm norm, float *sums)
+{
+    UNROLL for (size_t v = 0; v < VECTORS_PER_GROUP; v++)
+    {
+        vec sum = v_zero(), sum_y = v_zero();
+        UNROLL for (size_t i = 0; i < n_groups; i++)
+        {
+            size_t p = i * PF_GROUP + v * LANES;
+            back_vector(g + p, see(view, scattered, dx, first + i, v), seen(view, first + i, v),
+                        v_load(y + p), norm, &sum, &sum_y);
         }
-        v_store(sums + j, sum);
-        v_store(sums + PF_GROUP + j, sum_y);
+        put_sums(sums, v, sum, sum_y);
+    }
+}
+
+/* A channel with several columns. */
+static void back_columns(size_t n_groups, float *g, struct way_back way, size_t first,
+                         const float *y, struct back_norm norm, float *sums)
+{
+    for (size_t v = 0; v < VECTORS_PER_GROUP; v++) {
+        vec sum = v_zero(), sum_y = v_zero();
+        for (size_t i = 0; i < n_groups; i++) {
+            size_t p = i * PF_GROUP + v * LANES;
+            vec total = v_zero();
+            for (size_t w = 0; w < way.n; w++) {
+                const struct pf_view *view =
+                    &way.columns->taps[way.columns->tap[way.first + w]].back;
+                vec dx = see(view, true, way.dx + w * way.run, first + i, v);
+                total = v_add(total, v_keep(dx, seen(view, first + i, v)));
+            }
+            back_vector(g + p, total, v_lanes(~0u), v_load(y + p), norm, &sum, &sum_y);
+        }
+        put_sums(sums, v, sum, sum_y);
     }
 }
 
 static void activate_back(float *g, size_t n_channels, const struct pf_columns *columns,
-                          size_t first_column, struct pf_planes dx, struct pf_planes y,
+                          size_t first_column, struct pf_blocks dx, struct pf_blocks y,
                           size_t n_groups, const struct pf_affine *norm, const float *mean,
                           float *sums)
 {
-    size_t n_ways = columns->taps_per_channel;
-    for (size_t c = 0; c < n_channels; c++) {
-        struct way_back ways[PF_TAPS];
-        bool strided = false;
-        for (size_t w = 0; w < n_ways; w++) {
-            size_t row = c * n_ways + w;
-            const struct pf_tap *tap = &columns->taps[columns->tap[first_column + row]];
-            const float *from = dx.values + row * dx.stride;
-            strided = tap->index != NULL;
-            ways[w] = (struct way_back){strided ? from : from - tap->offset, tap->back_index,
-                                        tap->back_mask};
+    size_t n = y.run / PF_GROUP, taps = columns->taps_per_channel;
+    for (size_t first = 0; first < n_groups; first += n) {
+        size_t at = pf_block_group(y, first);
+        for (size_t c = 0; c < n_channels; c++) {
+            struct way_back way = {columns, first_column + c * taps, taps,
+                                   dx.values + c * taps * dx.run, dx.run};
+            const struct pf_view *view = &columns->taps[columns->tap[way.first]].back;
+            struct back_norm back = {norm[c], mean[c]};
+            float *g_c = g + at + c * y.run, *sums_c = sums + c * 2 * PF_GROUP;
+            const float *y_c = y.values + at + c * y.run;
+            if (taps != 1)
+                back_columns(n, g_c, way, first, y_c, back, sums_c);
+            else if (view->index != NULL)
+                WHOLE_TILES(n, back_channel, true, g_c, view, first, way.dx, y_c, back, sums_c);
+            else
+                WHOLE_TILES(n, back_channel, false, g_c, view, first, way.dx, y_c, back, sums_c);
         }
-        float *g_c = g + c * y.stride, *sums_c = sums + c * 2 * PF_GROUP;
-        const float *y_c = y.values + c * y.stride;
-        /* Three calls with constants, so that each is compiled for its case. */
-        if (n_ways == 1 && !strided)
-            activate_back_channel(g_c, ways, 1, false, y_c, n_groups, norm[c], mean[c], sums_c);
-        else if (!strided)
-            activate_back_channel(g_c, ways, PF_TAPS, false, y_c, n_groups, norm[c], mean[c],
-                                  sums_c);
-        else
-            activate_back_channel(g_c, ways, n_ways, true, y_c, n_groups, norm[c], mean[c], sums_c);
     }
 }
 
-static void pool(float *pooled, size_t n_channels, struct pf_planes y, const uint16_t *mask,
+static PF_INLINE vec pool_groups(size_t n_groups, const float *y, const uint16_t *mask,
+                                 struct pf_affine norm)
+{
+    const vec scale = v_set1(norm.scale), bias = v_set1(norm.bias);
+    const vec limit = v_set1(PF_RELU_LIMIT);
+    vec sum = v_zero();
+    for (size_t i = 0; i < n_groups; i++) UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
+        {
+            vec a = v_clamp(v_fma(v_load(y + i * PF_GROUP + j), scale, bias), limit);
+            sum = v_add(sum, v_keep(a, v_lanes((unsigned)mask[i] >> j)));
+        }
+    return sum;
+}
+
+static void pool(float *pooled, size_t n_channels, struct pf_blocks y, const uint16_t *mask,
                  size_t n_groups, const struct pf_affine *norm, float factor)
 {
-    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
+    size_t n = y.run / PF_GROUP;
     for (size_t c = 0; c < n_channels; c++) {
-        const vec scale = v_set1(norm[c].scale), bias = v_set1(norm[c].bias);
-        const float *y_c = y.values + c * y.stride;
-        vec sum = zero;
-        for (size_t i = 0; i < n_groups; i++) UNROLL for (unsigned j = 0; j < PF_GROUP; j += LANES)
-            {
-                vec a = v_clamp(v_fma(v_load(y_c + i * PF_GROUP + j), scale, bias), zero, limit);
-                sum = v_add(sum, v_keep(a, (unsigned)mask[i] >> j));
-            }
+        vec sum = v_zero();
+        for (size_t first = 0; first < n_groups; first += n)
+            sum = v_add(sum, pool_groups(n, y.values + pf_block_group(y, first) + c * y.run,
+                                         mask + first, norm[c]));
         pooled[c] = factor * v_sum(sum);
     }
 }
 
-static void pool_back(float *g, size_t n_channels, const float *value, struct pf_planes y,
+static PF_INLINE void pool_back_groups(float *g, const float *y, size_t n_groups,
+                                       const uint16_t *mask, float value, struct back_norm norm,
+                                       float *sums)
+{
+    for (unsigned v = 0; v < VECTORS_PER_GROUP; v++) {
+        vec sum = v_zero(), sum_y = v_zero();
+        for (size_t i = 0; i < n_groups; i++) {
+            size_t p = i * PF_GROUP + v * LANES;
+            back_vector(g + p, v_set1(value), v_lanes((unsigned)mask[i] >> v * LANES),
+                        v_load(y + p), norm, &sum, &sum_y);
+        }
+        put_sums(sums, v, sum, sum_y);
+    }
+}
+
+static void pool_back(float *g, size_t n_channels, const float *value, struct pf_blocks y,
                       const uint16_t *mask, size_t n_groups, const struct pf_affine *norm,
                       const float *mean, float *sums)
 {
-    const vec zero = v_zero(), limit = v_set1(PF_RELU_LIMIT);
-    for (size_t c = 0; c < n_channels; c++) {
-        const vec scale = v_set1(norm[c].scale), bias = v_set1(norm[c].bias);
-        const vec centre = v_set1(mean[c]), value_c = v_set1(value[c]);
-        for (unsigned j = 0; j < PF_GROUP; j += LANES) {
-            float *lane = sums + c * 2 * PF_GROUP + j;
-            vec sum = v_load(lane), sum_y = v_load(lane + PF_GROUP);
-            for (size_t i = 0; i < n_groups; i++) {
-                size_t p = c * y.stride + i * PF_GROUP + j;
-                vec y_p = v_load(y.values + p);
-                unsigned inside = v_inside(v_fma(y_p, scale, bias), zero, limit);
-                vec g_p = v_keep(value_c, inside & (unsigned)mask[i] >> j);
-                v_store(g + p, g_p);
-                sum = v_add(sum, g_p);
-                sum_y = v_fma(g_p, v_sub(y_p, centre), sum_y);
-            }
-            v_store(lane, sum);
-            v_store(lane + PF_GROUP, sum_y);
-        }
+    size_t n = y.run / PF_GROUP;
+    for (size_t first = 0; first < n_groups; first += n) {
+        size_t at = pf_block_group(y, first);
+        for (size_t c = 0; c < n_channels; c++)
+            pool_back_groups(g + at + c * y.run, y.values + at + c * y.run, n, mask + first,
+                             value[c], (struct back_norm){norm[c], mean[c]},
+                             sums + c * 2 * PF_GROUP);
     }
 }
 
-static inline void emit_row(float *y, const float *tile, size_t n_groups, const uint16_t *mask,
-                            float pivot, float *sums, bool stream)
+/* What is known of a sink when a product is compiled: the two cases that training lives of, and
+ * whatever else there is. */
+struct sink_kind {
+    bool whole; /* all four groups exist */
+    bool summed, stream;
+};
+
+static PF_INLINE struct sink_kind kind_of(const struct pf_sink *to)
 {
-    const vec centre = v_set1(pivot);
-    for (unsigned j = 0; j < PF_GROUP; j += LANES) {
-        vec sum = v_load(sums + j), squares = v_load(sums + PF_GROUP + j);
-        for (size_t i = 0; i < n_groups; i++) {
-            vec value = v_load(tile + i * PF_GROUP + j);
-            if (stream)
-                v_stream(y + i * PF_GROUP + j, value);
-            else
-                v_store(y + i * PF_GROUP + j, value);
-            vec d = v_keep(v_sub(value, centre), (unsigned)mask[i] >> j);
+    return (struct sink_kind){to->n_groups == PF_GROUPS_PER_TILE, to->pivot != NULL, to->stream};
+}
+
+/* Calls function(kind, …) with a constant kind where it is one of the usual. */
+#define BY_KIND(to, function, ...)                                           \
+    do {                                                                     \
+        struct sink_kind kind = kind_of(to);                                 \
+        if (kind.whole && !kind.summed && !kind.stream)                      \
+            function(((struct sink_kind){true, false, false}), __VA_ARGS__); \
+        else if (kind.whole && kind.summed && kind.stream)                   \
+            function(((struct sink_kind){true, true, true}), __VA_ARGS__);   \
+        else                                                                 \
+            function(kind, __VA_ARGS__);                                     \
+    } while (0)
+
+/* Vectors acc[n] of one row of a product, the first at pixel `first` of the tile. */
+static PF_INLINE void sink_row(struct sink_kind kind, const struct pf_sink *to, size_t row,
+                               size_t first, const vec *acc, size_t n)
+{
+    float *out = to->values + row * to->row_stride;
+    UNROLL for (size_t j = 0; j < n; j++)
+    {
+        size_t group = (first + j * LANES) / PF_GROUP, lane = (first + j * LANES) % PF_GROUP;
+        if (!kind.whole && group >= to->n_groups) break;
+        if (kind.stream)
+            v_stream(out + to->offset[group] + lane, acc[j]);
+        else
+            v_store(out + to->offset[group] + lane, acc[j]);
+    }
+    if (!kind.summed) return;
+    const vec centre = v_set1(to->pivot[row]);
+    float *sums = to->sums + row * 2 * PF_GROUP;
+    UNROLL for (size_t set = 0; set < PF_GROUP / LANES && set < n; set++)
+    {
+        vec sum = v_zero(), squares = v_zero();
+        size_t lane = (first + set * LANES) % PF_GROUP;
+        UNROLL for (size_t j = set; j < n; j += PF_GROUP / LANES)
+        {
+            size_t group = (first + j * LANES) / PF_GROUP;
+            if (!kind.whole && group >= to->n_groups) break;
+            vec d = v_keep(v_sub(acc[j], centre), v_lanes((unsigned)to->mask[group] >> lane));
             sum = v_add(sum, d);
             squares = v_fma(d, d, squares);
         }
-        v_store(sums + j, sum);
-        v_store(sums + PF_GROUP + j, squares);
+        v_store(sums + lane, v_add(v_load(sums + lane), sum));
+        v_store(sums + PF_GROUP + lane, v_add(v_load(sums + PF_GROUP + lane), squares));
     }
 }
 
-static void emit(float *y, size_t y_stride, const float *tile, size_t n_rows, size_t n_groups,
-                 const uint16_t *mask, const float *pivot, float *sums, bool stream)
+static void stream_end(void)
 {
-    for (size_t r = 0; r < n_rows; r++) {
-        float *to = y + r * y_stride;
-        float *row_sums = sums == NULL ? NULL : sums + 2 * PF_GROUP * r;
-        const float *from = tile + r * PF_TILE;
-        if (sums == NULL)
-            memcpy(to, from, n_groups * PF_GROUP * sizeof *y);
-        else if (stream)
-            emit_row(to, from, n_groups, mask, pivot[r], row_sums, true);
-        else
-            emit_row(to, from, n_groups, mask, pivot[r], row_sums, false);
-    }
-    if (stream) v_stream_end();
+    v_stream_end();
 }
 
-/* Asks for up to n lines of what will be read soon. */
-static inline void fetch_ahead(struct pf_ahead *ahead, size_t n)
+/* One step's lines. */
+static PF_INLINE void fetch_ahead(struct pf_ahead *ahead)
 {
-    for (size_t r = 0; r < PF_AHEAD_RANGES; r++) {
-        size_t n_now = ahead->ranges[r].n_lines < n ? ahead->ranges[r].n_lines : n;
-        if (n_now == 0) continue;
-        const char *next = ahead->ranges[r].next;
-        for (size_t i = 0; i < n_now; i++) __builtin_prefetch(next + i * PF_LINE, 0, 2);
-        ahead->ranges[r].next = next + n_now * PF_LINE;
-        ahead->ranges[r].n_lines -= n_now;
-        n -= n_now;
+    size_t left = ahead->pace;
+    for (size_t r = 0; r < PF_AHEAD_RANGES && left > 0; r++) {
+        size_t n = ahead->ranges[r].n_lines < left ? ahead->ranges[r].n_lines : left;
+        const char *next = ahead->ranges[r].next, *end = next + n * PF_LINE;
+        if (n == 0) continue;
+        ahead->ranges[r].n_lines -= n;
+        ahead->ranges[r].next = end;
+        left -= n;
+        for (; next < end; next += PF_LINE) __builtin_prefetch(next, 0, 2);
     }
 }
 
-/* A processor can wait for about so many lines at once, and so many columns' products take about
- * as long as they do. */
-#define LINES_AT_ONCE 16u
+/* Columns whose products take about as long as a step's lines. */
 #define COLUMNS_AT_ONCE 32u
 
 /* 4 rows × VECTORS_PER_BLOCK vectors of output stay in registers while k runs. */
-static inline void product_block(float *out, size_t out_stride, const float *panel, const float *x,
-                                 size_t n_columns, struct pf_ahead *ahead)
+static PF_INLINE void product_block(struct sink_kind kind, const struct pf_sink *to, size_t row,
+                                    size_t n_rows, size_t first, const float *panel, const float *x,
+                                    size_t n_columns, struct pf_ahead *ahead)
 {
     vec acc[PF_ROW_BLOCK][VECTORS_PER_BLOCK];
     UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
         UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] = v_zero();
-    for (size_t first = 0; first < n_columns; first += COLUMNS_AT_ONCE) {
-        size_t end = first + COLUMNS_AT_ONCE < n_columns ? first + COLUMNS_AT_ONCE : n_columns;
-        fetch_ahead(ahead, LINES_AT_ONCE);
-        for (size_t k = first; k < end; k++) {
+    for (size_t begin = 0; begin < n_columns; begin += COLUMNS_AT_ONCE) {
+        size_t end = begin + COLUMNS_AT_ONCE < n_columns ? begin + COLUMNS_AT_ONCE : n_columns;
+        fetch_ahead(ahead);
+        for (size_t k = begin; k < end; k++) {
             vec x_k[VECTORS_PER_BLOCK];
             UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) x_k[j] =
                 v_load(x + k * PF_TILE + j * LANES);
@@ -264,25 +374,36 @@ static inline void product_block(float *out, size_t out_stride, const float *pan
         }
     }
     UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
-        UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++)
-            v_store(out + i * out_stride + j * LANES, acc[i][j]);
+    {
+        if (i == n_rows) break;
+        sink_row(kind, to, row + i, first, acc[i], VECTORS_PER_BLOCK);
+    }
 }
 
-static void product(float *out, size_t out_stride, const float *panels, const float *x,
-                    size_t n_rows, size_t n_columns, struct pf_ahead *ahead)
+static PF_INLINE void product_rows(struct sink_kind kind, const struct pf_sink *to,
+                                   const float *panels, const float *x, size_t n_rows,
+                                   size_t n_columns, struct pf_ahead *ahead)
 {
-    for (size_t r = 0; r < n_rows; r += PF_ROW_BLOCK)
+    for (size_t r = 0; r < n_rows; r += PF_ROW_BLOCK) {
+        size_t n = n_rows - r < PF_ROW_BLOCK ? n_rows - r : PF_ROW_BLOCK;
         for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_BLOCK * LANES)
-            product_block(out + r * out_stride + p, out_stride, panels + r * n_columns, x + p,
-                          n_columns, ahead);
+            product_block(kind, to, r, n, p, panels + r * n_columns, x + p, n_columns, ahead);
+    }
+}
+
+static void product(const struct pf_sink *to, const float *panels, const float *x, size_t n_rows,
+                    size_t n_columns, struct pf_ahead *ahead)
+{
+    const struct pf_sink sink = *to; /* no store can change a copy: it stays in registers */
+    BY_KIND(&sink, product_rows, &sink, panels, x, n_rows, n_columns, ahead);
 }
 
 /* Rows × columns of dw whose vector sums stay in registers. */
 #define WEIGHT_ROWS 4u
 #define WEIGHT_COLUMNS (LANES / WEIGHT_ROWS)
 
-static inline void weights_block(float *sums, const float *dy, size_t dy_stride, const float *x,
-                                 size_t x_stride, size_t n_tiles)
+static PF_INLINE void weights_block(float *sums, const float *dy, size_t dy_stride, const float *x,
+                                    size_t x_stride, size_t n_tiles)
 {
     vec acc[WEIGHT_ROWS * WEIGHT_COLUMNS];
     UNROLL for (size_t i = 0; i < WEIGHT_ROWS; i++)
@@ -316,7 +437,7 @@ static void weights_pass(float *dw, size_t n_rows, size_t n_columns, size_t firs
     for (size_t r = 0; r < n_rows; r += WEIGHT_ROWS) {
         for (size_t k = first; k < last; k += WEIGHT_COLUMNS) {
             float sums[WEIGHT_ROWS * WEIGHT_COLUMNS];
-            fetch_ahead(ahead, LINES_AT_ONCE);
+            fetch_ahead(ahead);
             weights_block(sums, dy + r * PF_TILE, dy_stride, x + k * PF_TILE, x_stride, n_tiles);
             for (size_t i = 0; i < WEIGHT_ROWS && r + i < n_rows; i++)
                 for (size_t j = 0; j < WEIGHT_COLUMNS && k + j < n_columns; j++)
@@ -339,25 +460,38 @@ static void product_weights(float *dw, size_t n_rows, size_t n_columns, const fl
 
 #define VECTORS_PER_TILE (PF_TILE / LANES < 4u ? PF_TILE / LANES : 4u)
 
-static void packed(float *out, size_t out_stride, const uint32_t *start,
+static PF_INLINE void packed_row(struct sink_kind kind, const struct pf_sink *to, size_t row,
+                                 const struct pf_survivor *survivors, size_t n, const float *x)
+{
+    for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
+        vec acc[VECTORS_PER_TILE];
+        UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] = v_zero();
+        for (size_t i = 0; i < n; i++) {
+            const float *x_i = x + (size_t)survivors[i].row * PF_TILE + p;
+            vec w = v_set1(survivors[i].weight);
+            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] =
+                v_fma(w, v_load(x_i + j * LANES), acc[j]);
+        }
+        sink_row(kind, to, row, p, acc, VECTORS_PER_TILE);
+    }
+}
+
+static PF_INLINE void packed_rows(struct sink_kind kind, const struct pf_sink *to,
+                                  const uint32_t *start, const struct pf_survivor *survivors,
+                                  const float *x, size_t n_rows, struct pf_ahead *ahead)
+{
+    for (size_t r = 0; r < n_rows; r++) {
+        fetch_ahead(ahead);
+        packed_row(kind, to, r, survivors + start[r], start[r + 1] - start[r], x);
+    }
+}
+
+static void packed(const struct pf_sink *to, const uint32_t *start,
                    const struct pf_survivor *survivors, const float *x, size_t n_rows,
                    struct pf_ahead *ahead)
 {
-    for (size_t r = 0; r < n_rows; r++) {
-        if (r % PF_ROW_BLOCK == 0) fetch_ahead(ahead, LINES_AT_ONCE);
-        for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES) {
-            vec acc[VECTORS_PER_TILE];
-            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] = v_zero();
-            for (size_t i = start[r]; i < start[r + 1]; i++) {
-                const float *row = x + (size_t)survivors[i].row * PF_TILE + p;
-                vec w = v_set1(survivors[i].weight);
-                UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[j] =
-                    v_fma(w, v_load(row + j * LANES), acc[j]);
-            }
-            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
-                v_store(out + r * out_stride + p + j * LANES, acc[j]);
-        }
-    }
+    const struct pf_sink sink = *to; /* no store can change a copy: it stays in registers */
+    BY_KIND(&sink, packed_rows, &sink, start, survivors, x, n_rows, ahead);
 }
 
 /* Tiles whose dy stays in registers while the survivors of a row pass. */
@@ -365,9 +499,9 @@ static void packed(float *out, size_t out_stride, const uint32_t *start,
 #define LANE_SETS (PF_GROUP / LANES)
 
 /* dy and x of n_tiles ≤ TILES_IN_REGISTERS tiles, and of them VECTORS_PER_TILE vectors. */
-static inline void packed_weights_row(float *partial, const struct pf_survivor *survivors, size_t n,
-                                      const float *dy, size_t dy_stride, const float *x,
-                                      size_t x_stride, size_t n_tiles)
+static PF_INLINE void packed_weights_row(float *partial, const struct pf_survivor *survivors,
+                                         size_t n, const float *dy, size_t dy_stride,
+                                         const float *x, size_t x_stride, size_t n_tiles)
 {
     vec dy_p[TILES_IN_REGISTERS * VECTORS_PER_TILE];
     UNROLL for (size_t t = 0; t < n_tiles; t++) UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
@@ -397,7 +531,7 @@ static void packed_weights(float *partial, const uint32_t *start,
             const struct pf_survivor *s = survivors + start[r];
             float *sums = partial + (size_t)start[r] * PF_GROUP;
             size_t n = start[r + 1] - start[r];
-            if (r % PF_ROW_BLOCK == 0) fetch_ahead(ahead, LINES_AT_ONCE);
+            fetch_ahead(ahead);
             for (size_t p = r * PF_TILE; p < (r + 1) * PF_TILE; p += VECTORS_PER_TILE * LANES)
                 if (t + TILES_IN_REGISTERS <= n_tiles)
                     packed_weights_row(sums, s, n, dy_t + p, dy_stride, x_t + p - r * PF_TILE,
@@ -416,9 +550,9 @@ const struct pf_kernels PF_KERNELS_TABLE = {
     .activate_back = activate_back,
     .pool = pool,
     .pool_back = pool_back,
-    .emit = emit,
     .product = product,
     .product_weights = product_weights,
     .packed = packed,
     .packed_weights = packed_weights,
+    .stream_end = stream_end,
 };

@@ -30,14 +30,13 @@ static void clear_tail(const struct chunk *self)
 static void output_gradient(const struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
-    size_t groups = plan->out_padded / PF_GROUP, stride = plan->rows_padded * PF_TILE;
+    size_t groups = plan->out_padded / PF_GROUP, image = plan->n_rows * plan->out_padded;
     for (size_t i = 0; i < self->n_images; i++) {
-        size_t image = i * plan->n_rows * plan->out_padded;
-        struct pf_tiles to = {self->scratch->dy, stride, i * groups};
-        struct pf_planes g = {self->back.g + image, plan->out_padded};
-        struct pf_planes y = {self->back.y + image, plan->out_padded};
-        self->kernels->normalise_back(to, plan->n_rows, g, y, plan->out_mask, groups,
-                                      self->back.norm);
+        struct pf_tiles to = {self->scratch->dy, plan->rows_padded * PF_TILE, i * groups};
+        self->kernels->normalise_back(to, plan->n_rows,
+                                      pf_output_blocks(plan, self->back.g + i * image),
+                                      pf_output_blocks(plan, self->back.y + i * image),
+                                      plan->out_mask, groups, self->back.norm);
     }
     clear_tail(self);
 }
@@ -48,9 +47,9 @@ static void weight_gradient(struct chunk *self)
     const struct pf_layer_plan *plan = self->plan;
     struct pf_scratch *scratch = self->scratch;
     size_t dy_stride = plan->rows_padded * PF_TILE, x_stride = plan->columns_padded * PF_TILE;
-    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE;
-    for (size_t first = 0; first < self->n_groups; first += band) {
-        size_t n = PF_MIN(band, self->n_groups - first);
+    size_t step = plan->band_tiles * PF_GROUPS_PER_TILE;
+    for (size_t first = 0; first < self->n_groups; first += step) {
+        size_t n = PF_MIN(step, self->n_groups - first);
         const float *dy = scratch->dy + first / PF_GROUPS_PER_TILE * dy_stride;
         pf_layer_columns(plan, self->kernels, scratch->x, self->back.in, first, n);
         if (plan->layer->packing != NULL)
@@ -64,20 +63,35 @@ static void weight_gradient(struct chunk *self)
     }
 }
 
+/* Where the column gradients of tile `tile` of the chunk go. */
+static struct pf_sink dx_sink(const struct chunk *self, size_t tile)
+{
+    const struct pf_layer_plan *plan = self->plan;
+    struct pf_blocks dx = pf_dx_blocks(plan, NULL);
+    size_t first = tile * PF_GROUPS_PER_TILE, end = first + PF_GROUPS_PER_TILE;
+    struct pf_sink sink = {.values = self->scratch->dx, .row_stride = plan->out_run};
+    sink.n_groups = PF_MIN(end, self->n_groups) - first;
+    for (size_t i = 0; i < sink.n_groups; i++) {
+        struct pf_stretch at = pf_stretch_at(plan, first + i, end);
+        size_t image = at.image * (plan->out_padded / plan->out_run) * dx.stride;
+        sink.offset[i] = (ptrdiff_t)(image + pf_block_group(dx, at.first));
+    }
+    return sink;
+}
+
 /* scratch->dx ← gradient of columns [first, first + n_rows), n_rows in whole row blocks. */
 static void column_gradient(struct chunk *self, size_t first, size_t n_rows)
 {
     const struct pf_layer_plan *plan = self->plan;
-    size_t stride = pf_layer_dx_stride(plan);
     for (size_t t = 0; t < pf_tiles_of(self->n_groups); t++) {
         const float *dy = self->scratch->dy + t * plan->rows_padded * PF_TILE;
-        float *out = self->scratch->dx + t * PF_TILE;
+        const struct pf_sink sink = dx_sink(self, t);
         if (plan->layer->packing != NULL)
-            self->kernels->packed(out, stride, plan->backward.start + first,
-                                  plan->backward.survivors, dy, n_rows, &self->ahead);
+            self->kernels->packed(&sink, plan->backward.start + first, plan->backward.survivors, dy,
+                                  n_rows, &self->ahead);
         else
-            self->kernels->product(out, stride, plan->back_panels + first * plan->n_rows, dy,
-                                   n_rows, plan->n_rows, &self->ahead);
+            self->kernels->product(&sink, plan->back_panels + first * plan->n_rows, dy, n_rows,
+                                   plan->n_rows, &self->ahead);
     }
 }
 
@@ -87,23 +101,24 @@ static void channel_gradient(const struct chunk *self, size_t first, size_t n)
 {
     const struct pf_layer_plan *plan = self->plan;
     const struct pf_layer_back *back = &self->back;
+    size_t dx_image = plan->out_padded / plan->out_run * pf_dx_blocks(plan, NULL).stride;
     for (size_t i = 0; i < self->n_images; i++) {
-        size_t plane = (i * plan->n_channels + first) * plan->in_padded;
-        struct pf_planes dx = {self->scratch->dx + i * plan->out_padded, pf_layer_dx_stride(plan)};
-        struct pf_planes y = {back->in.planes + plane, plan->in_padded};
-        self->kernels->activate_back(
-            back->g_in + plane, n, &plan->columns, first * plan->columns.taps_per_channel, dx, y,
-            plan->in_padded / PF_GROUP, back->in.norm + first, back->mean_in + first,
-            self->scratch->sums + first * 2 * PF_GROUP);
+        size_t image = i * plan->n_channels * plan->in_padded;
+        self->kernels->activate_back(back->g_in + image + first * plan->in_run, n, &plan->columns,
+                                     first * plan->columns.taps_per_channel,
+                                     pf_dx_blocks(plan, self->scratch->dx + i * dx_image),
+                                     pf_input_blocks(plan, back->in.planes + image, first),
+                                     plan->in_padded / PF_GROUP, back->in.norm + first,
+                                     back->mean_in + first,
+                                     self->scratch->sums + first * 2 * PF_GROUP);
     }
 }
 
+/* A block of channels at a time. */
 static void input_gradient(struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
-    size_t taps = plan->columns.taps_per_channel, block = pf_layer_block_channels(plan);
-    pf_ahead_set(&self->ahead, 0, self->back.in.planes,
-                 self->n_images * plan->n_channels * plan->in_padded);
+    size_t taps = plan->columns.taps_per_channel, block = plan->dx_channels;
     for (size_t first = 0; first < plan->n_channels; first += block) {
         size_t n = PF_MIN(block, plan->n_channels - first);
         column_gradient(self, first * taps, pf_round_up(n * taps, PF_ROW_BLOCK));
@@ -136,11 +151,19 @@ static void fold_partial(float *dw, const float *partial, size_t n_weights)
 static void backward_chunk(struct chunk *self, size_t n_next)
 {
     const struct pf_layer_plan *plan = self->plan;
-    size_t image = plan->n_rows * plan->out_padded;
+    size_t out = plan->n_rows * plan->out_padded, in = plan->n_channels * plan->in_padded;
     output_gradient(self);
-    if (self->back.g_in != NULL) input_gradient(self);
-    pf_ahead_set(&self->ahead, 0, self->back.g + self->n_images * image, n_next * image);
-    pf_ahead_set(&self->ahead, 1, self->back.y + self->n_images * image, n_next * image);
+    if (self->back.g_in != NULL) {
+        pf_ahead_set(&self->ahead, 0, self->back.in.planes, self->n_images * in);
+        pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) *
+                                          pf_product_steps(plan, plan->n_columns, plan->n_rows));
+        input_gradient(self);
+    }
+    pf_ahead_set(&self->ahead, 0, self->back.g + self->n_images * out, n_next * out);
+    pf_ahead_set(&self->ahead, 1, self->back.y + self->n_images * out, n_next * out);
+    pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) / 2 *
+                                          pf_product_steps(plan, plan->n_rows, plan->n_columns) +
+                                      1);
     weight_gradient(self);
 }
 
@@ -148,7 +171,7 @@ void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels
                        struct pf_scratch *scratch, const struct pf_layer_back *back,
                        size_t n_images)
 {
-    size_t n_weights = plan->layer->n_weights, n_chunk = pf_layer_chunk_images(plan), summed = 0;
+    size_t n_weights = plan->layer->n_weights, n_chunk = plan->chunk_images, summed = 0;
     bool packed = plan->layer->packing != NULL;
     float *sums = packed ? scratch->partial : back->dw;
     memset(sums, 0, n_weights * (packed ? PF_GROUP : 1) * sizeof *sums);

@@ -2,6 +2,8 @@
 
 #include "common/nn/layer_pass.h"
 
+/* Lines that a step fetches at the most: more would wait for each other. */
+#define MAX_PACE 16u
 #define FORWARD_PIXELS 256u /* of a chunk's output, unless one image has more */
 
 void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n)
@@ -16,27 +18,17 @@ void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n
     }
 }
 
-/* A stretch of groups inside one image of a chunk. */
-struct stretch {
-    size_t image, first, n;
-};
-
-static struct stretch next_stretch(size_t group, size_t end, size_t groups_per_image)
-{
-    size_t image = group / groups_per_image, first = group % groups_per_image;
-    return (struct stretch){image, first, PF_MIN(end - group, groups_per_image - first)};
-}
-
 /* The first layer is pointwise: its columns are the image's channels as they are. */
 static void bytes_columns(const struct pf_layer_plan *plan, struct pf_tiles to,
-                          const uint8_t *bytes, struct stretch part, const struct pf_affine *norm)
+                          const uint8_t *bytes, struct pf_stretch part,
+                          const struct pf_affine *norm)
 {
     for (size_t c = 0; c < plan->n_channels; c++) {
         const uint8_t *plane = bytes + c * plan->in_pixels;
         for (size_t i = 0; i < part.n; i++) {
             float *out = pf_tile_group(to, c, i);
             size_t begin = (part.first + i) * PF_GROUP;
-            size_t n = PF_MIN(plan->in_pixels - begin, PF_GROUP);
+            size_t n = PF_MIN(plan->in_pixels - PF_MIN(begin, plan->in_pixels), PF_GROUP);
             for (size_t p = 0; p < n; p++)
                 out[p] = norm[c].scale * (float)plane[begin + p] + norm[c].bias;
             for (size_t p = n; p < PF_GROUP; p++) out[p] = 0.0f;
@@ -48,16 +40,16 @@ void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels 
                       struct pf_layer_input in, size_t first, size_t n_groups)
 {
     size_t tile_stride = plan->columns_padded * PF_TILE, end = first + n_groups;
-    struct stretch part;
+    struct pf_stretch part;
     for (size_t group = first; group < end; group += part.n) {
-        part = next_stretch(group, end, plan->out_padded / PF_GROUP);
+        part = pf_stretch_at(plan, group, end);
         struct pf_tiles to = {x, tile_stride, group - first};
         size_t plane = part.image * plan->n_channels;
         if (in.planes == NULL) {
             bytes_columns(plan, to, in.bytes + plane * plan->in_pixels, part, in.norm);
             continue;
         }
-        struct pf_planes y = {in.planes + plane * plan->in_padded, plan->in_padded};
+        struct pf_blocks y = pf_input_blocks(plan, in.planes + plane * plan->in_padded, 0);
         kernels->activate(to, &plan->columns, y, part.first, part.n, in.norm);
     }
 }
@@ -71,37 +63,39 @@ struct chunk {
     struct pf_ahead ahead;      /* the input of the next chunk */
 };
 
-/* Groups [first, end) of a chunk, at most a tile, from the tile to the images they belong to. */
-static void emit_tile(const struct chunk *self, size_t first, size_t end)
+/* Where groups [first, end) of a chunk, at most a tile, go in the images they belong to. */
+static struct pf_sink sink_of(const struct chunk *self, size_t first, size_t end)
 {
     const struct pf_layer_plan *plan = self->plan;
-    float *sums = self->out.totals != NULL ? self->scratch->sums : NULL;
-    struct stretch part;
-    for (size_t group = first; group < end; group += part.n) {
-        part = next_stretch(group, end, plan->out_padded / PF_GROUP);
-        float *to =
-            self->out.y + part.image * plan->n_rows * plan->out_padded + part.first * PF_GROUP;
-        self->kernels->emit(to, plan->out_padded, self->scratch->tile + (group - first) * PF_GROUP,
-                            plan->n_rows, part.n, plan->out_mask + part.first, self->out.pivot,
-                            sums, self->out.stream);
+    struct pf_sink sink = {.values = self->out.y,
+                           .row_stride = plan->out_run,
+                           .n_groups = end - first,
+                           .pivot = self->out.totals != NULL ? self->out.pivot : NULL,
+                           .sums = self->scratch->sums,
+                           .stream = self->out.stream};
+    for (size_t i = 0; i < sink.n_groups; i++) {
+        struct pf_stretch at = pf_stretch_at(plan, first + i, end);
+        sink.offset[i] = (ptrdiff_t)(at.image * plan->n_rows * plan->out_padded +
+                                     pf_block_group(pf_output_blocks(plan, NULL), at.first));
+        sink.mask[i] = plan->out_mask[at.first];
     }
+    return sink;
 }
 
 static void forward_band(struct chunk *self, size_t first, size_t n_groups)
 {
     const struct pf_layer_plan *plan = self->plan;
-    float *tile = self->scratch->tile;
     size_t end = first + n_groups;
     for (size_t group = first; group < end; group += PF_GROUPS_PER_TILE) {
         size_t t = (group - first) / PF_GROUPS_PER_TILE;
         const float *x = self->scratch->x + t * plan->columns_padded * PF_TILE;
+        struct pf_sink sink = sink_of(self, group, PF_MIN(group + PF_GROUPS_PER_TILE, end));
         if (plan->layer->packing != NULL)
-            self->kernels->packed(tile, PF_TILE, plan->forward.start, plan->forward.survivors, x,
+            self->kernels->packed(&sink, plan->forward.start, plan->forward.survivors, x,
                                   plan->n_rows, &self->ahead);
         else
-            self->kernels->product(tile, PF_TILE, plan->panels, x, plan->rows_padded,
-                                   plan->n_columns, &self->ahead);
-        emit_tile(self, group, PF_MIN(group + PF_GROUPS_PER_TILE, end));
+            self->kernels->product(&sink, plan->panels, x, plan->n_rows, plan->n_columns,
+                                   &self->ahead);
     }
 }
 
@@ -109,7 +103,7 @@ static void forward_chunk(struct chunk *self, struct pf_layer_input in, size_t n
 {
     const struct pf_layer_plan *plan = self->plan;
     size_t n_groups = n_images * plan->out_padded / PF_GROUP;
-    size_t band = pf_layer_band_tiles(plan) * PF_GROUPS_PER_TILE;
+    size_t band = plan->band_tiles * PF_GROUPS_PER_TILE;
     for (size_t first = 0; first < n_groups; first += band) {
         size_t n = PF_MIN(band, n_groups - first);
         pf_layer_columns(plan, self->kernels, self->scratch->x, in, first, n);
@@ -131,6 +125,13 @@ void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, siz
     ahead->ranges[range].n_lines = floats != NULL ? n * sizeof *floats / PF_LINE : 0;
 }
 
+void pf_ahead_spread(struct pf_ahead *ahead, size_t n_steps)
+{
+    size_t n_lines = 0;
+    for (size_t r = 0; r < PF_AHEAD_RANGES; r++) n_lines += ahead->ranges[r].n_lines;
+    ahead->pace = PF_MIN((n_lines + n_steps - 1) / n_steps, MAX_PACE);
+}
+
 void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
                       struct pf_layer_output out)
@@ -143,10 +144,13 @@ void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels 
         chunk.out.y += i * plan->n_rows * plan->out_padded;
         pf_ahead_set(&chunk.ahead, 0, input_from(plan, in, i + n).planes,
                      n_ahead * plan->n_channels * plan->in_padded);
+        pf_ahead_spread(&chunk.ahead, pf_tiles_of(n * plan->out_padded / PF_GROUP) *
+                                          pf_product_steps(plan, plan->n_rows, plan->n_columns));
         forward_chunk(&chunk, input_from(plan, in, i), n);
         summed += n * plan->out_padded;
         if (out.totals == NULL || (summed < PF_SUMMED_PIXELS && i + n < n_images)) continue;
         pf_channel_sums_flush(out.totals, scratch->sums, plan->n_rows);
         summed = 0;
     }
+    if (out.stream) kernels->stream_end();
 }

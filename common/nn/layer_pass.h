@@ -14,8 +14,7 @@ struct pf_scratch {
     float *block;   /* the one allocation */
     float *x;       /* [band tiles][columns_padded][64] */
     float *dy;      /* [chunk tiles][rows_padded][64] */
-    float *dx;      /* [rows of a block][stride], guards before and behind */
-    float *tile;    /* [rows_padded][64] */
+    float *dx;      /* [chunk images][blocks of dx_channels' columns], guards before and behind */
     float *sums;    /* [channels][2][16] */
     float *partial; /* [n_weights][16], packed layers */
 };
@@ -27,8 +26,9 @@ PF_NODISCARD enum pf_status pf_scratch_create(const struct pf_layer_plan *const 
 void pf_scratch_destroy(struct pf_scratch *self);
 PF_DEFINE_CLEANUP(struct pf_scratch, pf_scratch_destroy)
 
-/* A layer's input: planes [image][channel][in_padded] with PF_PLANE_GUARD readable floats around,
- * to be normalised and clamped; or bytes [image][channel][in_pixels], to be normalised only. */
+/* A layer's input: blocks [image][block][channel][in_run] with PF_PLANE_GUARD readable floats
+ * around, to be normalised and clamped; or bytes [image][channel][in_pixels], to be normalised
+ * only. */
 struct pf_layer_input {
     const float *planes; /* NULL: bytes */
     const uint8_t *bytes;
@@ -42,7 +42,7 @@ struct pf_channel_sums {
 
 /* Where a layer's output goes, and what is summed on the way. */
 struct pf_layer_output {
-    float *y;                       /* [image][N][out_padded] */
+    float *y;                       /* [image] blocks of N */
     bool stream;                    /* it is more than caches hold: write past them */
     const float *pivot;             /* [N]; with totals */
     struct pf_channel_sums *totals; /* NULL, or [N]: += sums over d = y − pivot, all pixels */
@@ -54,14 +54,14 @@ void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels 
                       struct pf_layer_output out);
 
 struct pf_layer_back {
-    const float *g; /* [image][N][out_padded] gradient behind batch norm, ReLU6's mask applied */
-    const float *y; /* [image][N][out_padded] */
+    const float *g; /* [image] blocks of N, gradient behind batch norm, ReLU6's mask applied */
+    const float *y; /* [image] blocks of N */
     const struct pf_affine_back *norm; /* [N] */
     struct pf_layer_input in;
     float *dw; /* [n_weights], overwritten */
 
     /* NULL for the first layer. */
-    float *g_in;                       /* [image][C][in_padded], as g of the layer before */
+    float *g_in;                       /* [image] blocks of C, as g of the layer before */
     const float *mean_in;              /* [C] */
     struct pf_channel_sums *totals_in; /* [C], increased */
 };
@@ -78,28 +78,36 @@ void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n
 /* Pixels that go into single-precision sums before those are added to double ones. */
 #define PF_SUMMED_PIXELS ((size_t)64 << 10)
 
-/* Images per chunk: about 1,024 output pixels, so that a weight gradient gathers many pixels in
- * registers before it touches memory. */
-size_t pf_layer_chunk_images(const struct pf_layer_plan *plan);
-
-/* Tiles of input columns worked on at once. */
-size_t pf_layer_band_tiles(const struct pf_layer_plan *plan);
-
-/* Channels whose input gradient is worked on at once, and the row stride of scratch->dx then. */
-size_t pf_layer_block_channels(const struct pf_layer_plan *plan);
-size_t pf_layer_dx_stride(const struct pf_layer_plan *plan);
-
 /* scratch->x ← groups [first, first + n) of the columns of a chunk, first on a tile boundary.
  * Behind them, to the end of the tile, stands something finite. */
 void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
                       struct pf_layer_input in, size_t first, size_t n_groups);
 
+/* A stretch of groups inside one image of a chunk. */
+struct pf_stretch {
+    size_t image, first, n;
+};
+
+/* The stretch that begins with group `group` of a chunk and ends before group `end`. */
+static inline struct pf_stretch pf_stretch_at(const struct pf_layer_plan *plan, size_t group,
+                                              size_t end)
+{
+    size_t per_image = plan->out_padded / PF_GROUP;
+    size_t image = group / per_image, first = group % per_image;
+    return (struct pf_stretch){image, first, PF_MIN(end - group, per_image - first)};
+}
+
 /* Range `range` of what products fetch: floats[n], or nothing for NULL. */
 void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, size_t n);
+/* All its lines over so many steps, evenly. */
+void pf_ahead_spread(struct pf_ahead *ahead, size_t n_steps);
 
-static inline size_t pf_tiles_of(size_t n_groups)
+/* Steps, in the sense of struct pf_ahead, of one tile's product of n_rows by n_columns. */
+static inline size_t pf_product_steps(const struct pf_layer_plan *plan, size_t n_rows,
+                                      size_t n_columns)
 {
-    return (n_groups + PF_GROUPS_PER_TILE - 1) / PF_GROUPS_PER_TILE;
+    if (plan->layer->packing != NULL) return n_rows;
+    return (n_rows + PF_ROW_BLOCK - 1) / PF_ROW_BLOCK * ((n_columns + 31) / 32);
 }
 
 #endif

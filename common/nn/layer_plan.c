@@ -4,26 +4,77 @@
 
 #include "common/base/memory.h"
 
-static void tap_finish(struct pf_tap *self)
+/* ---- how much is worked on at once --------------------------------------------------------------
+ */
+
+#define CHUNK_PIXELS                                                                            \
+    1024u                              /* of output: a weight gradient then gathers many pixels \
+                                        * in registers before it touches memory */
+#define DX_BYTES ((size_t)256 << 10)   /* a part of a second-level cache */
+#define BAND_BYTES ((size_t)512 << 10) /* likewise */
+#define MIN_BAND_TILES 4u
+
+static size_t chunk_images(const struct pf_layer_plan *plan)
 {
-    pf_free(self->index);
-    pf_free(self->back_index);
-    pf_free(self->mask);
-    pf_free(self->back_mask);
+    return PF_MAX(CHUNK_PIXELS / plan->out_padded, 1);
 }
 
-static enum pf_status tap_allocate(struct pf_tap *self, const struct pf_layer_plan *plan,
-                                   struct pf_error *err)
+static size_t band_tiles(const struct pf_layer_plan *plan)
 {
-    self->mask = PF_ALLOC(plan->out_padded / PF_GROUP, uint16_t);
-    self->back_mask = PF_ALLOC(plan->in_padded / PF_GROUP, uint16_t);
-    if (plan->layer->stride != 1) {
-        self->index = PF_ALLOC(plan->out_padded, int32_t);
-        self->back_index = PF_ALLOC(plan->in_padded, int32_t);
-        if (self->index == NULL || self->back_index == NULL)
-            return pf_no_memory(err, "the strides of a layer");
-    }
-    if (self->mask == NULL || self->back_mask == NULL)
+    size_t n = BAND_BYTES / (plan->columns_padded * PF_TILE * sizeof(float));
+    n = PF_MAX(n, MIN_BAND_TILES);
+    return PF_MIN(n, pf_tiles_of(plan->chunk_images * plan->out_padded / PF_GROUP));
+}
+
+static size_t dx_channels(const struct pf_layer_plan *plan)
+{
+    size_t taps = plan->n_columns / plan->n_channels;
+    size_t bytes = plan->chunk_images * plan->out_padded * taps * sizeof(float);
+    size_t n = DX_BYTES / bytes / PF_ROW_BLOCK * PF_ROW_BLOCK;
+    return PF_MIN(PF_MAX(n, PF_ROW_BLOCK), plan->n_channels);
+}
+
+/* A plane up to a tile is padded to whole groups and lies in one run. */
+static void pad(size_t pixels, size_t *padded, size_t *run)
+{
+    *padded = pf_round_up(pixels, pixels <= PF_TILE ? PF_GROUP : PF_TILE);
+    *run = PF_MIN(*padded, PF_TILE);
+}
+
+static void choose_sizes(struct pf_layer_plan *self)
+{
+    const struct pf_layer *layer = self->layer;
+    self->n_rows = layer->out_channels;
+    self->n_columns = layer->n_columns;
+    self->rows_padded = pf_round_up(self->n_rows, PF_ROW_BLOCK);
+    self->columns_padded = pf_round_up(self->n_columns, PF_ROW_BLOCK);
+    self->n_channels = layer->in_channels;
+    self->in_pixels = (size_t)layer->in_height * layer->in_width;
+    self->out_pixels = (size_t)layer->out_height * layer->out_width;
+    pad(self->in_pixels, &self->in_padded, &self->in_run);
+    pad(self->out_pixels, &self->out_padded, &self->out_run);
+    self->chunk_images = chunk_images(self);
+    self->band_tiles = band_tiles(self);
+    self->dx_channels = dx_channels(self);
+}
+
+/* ---- taps
+ * ----------------------------------------------------------------------------------------
+ */
+
+static void view_finish(struct pf_view *self)
+{
+    pf_free(self->from);
+    pf_free(self->index);
+    pf_free(self->mask);
+}
+
+static enum pf_status view_allocate(struct pf_view *self, size_t padded, struct pf_error *err)
+{
+    self->from = PF_ALLOC(padded / PF_GROUP, int32_t);
+    self->index = PF_ALLOC(padded, int32_t);
+    self->mask = PF_ALLOC(padded / PF_GROUP, uint16_t);
+    if (self->from == NULL || self->index == NULL || self->mask == NULL)
         return pf_no_memory(err, "the borders of a layer");
     return PF_OK;
 }
@@ -33,25 +84,64 @@ static void set_bit(uint16_t *mask, size_t p)
     mask[p / PF_GROUP] = (uint16_t)(mask[p / PF_GROUP] | 1u << (p % PF_GROUP));
 }
 
-/* Walks the output; every pixel that reads inside the image marks both ends.  A stride maps no two
- * outputs to one input, so that back_index is well defined. */
-static void tap_fill(struct pf_tap *self, const struct pf_layer *layer, ptrdiff_t dy, ptrdiff_t dx)
+/* Pixel p sees pixel `seen` of a plane in blocks. */
+static void view_set(struct pf_view *self, size_t p, size_t seen, struct pf_blocks blocks)
 {
+    set_bit(self->mask, p);
+    /* An image of the input has at most 2^12 channels · 2^16 pixels, one of the gradients DX_BYTES
+     * or 4 channels · 9 taps · 2^16 pixels: below 2^31. */
+    self->index[p] = (int32_t)(pf_block_group(blocks, seen / PF_GROUP) + seen % PF_GROUP);
+}
+
+/* from[group], if what the group sees lies in a row. */
+static bool lies_in_a_row(const struct pf_view *self, size_t group, int32_t *from)
+{
+    bool known = false;
+    *from = 0;
+    for (int32_t i = 0; i < (int32_t)PF_GROUP; i++) {
+        if (!(self->mask[group] >> i & 1)) continue;
+        int32_t begin = self->index[group * PF_GROUP + (size_t)i] - i;
+        if (known && begin != *from) return false;
+        *from = begin;
+        known = true;
+    }
+    return true;
+}
+
+/* Once all pixels are set. */
+static void view_settle(struct pf_view *self, size_t n_groups)
+{
+    bool scattered = false;
+    for (size_t g = 0; g < n_groups; g++) {
+        if (lies_in_a_row(self, g, &self->from[g])) continue;
+        self->from[g] = PF_SCATTERED;
+        scattered = true;
+    }
+    if (scattered) return;
+    pf_free(self->index);
+    self->index = NULL;
+}
+
+/* Walks the output; every pixel that reads inside the image marks both ends.  A stride maps no two
+ * outputs to one input, so that the way back is well defined. */
+static void tap_fill(struct pf_tap *self, const struct pf_layer_plan *plan, ptrdiff_t dy,
+                     ptrdiff_t dx)
+{
+    const struct pf_layer *layer = plan->layer;
     ptrdiff_t height = layer->in_height, width = layer->in_width, stride = layer->stride;
-    self->offset = dy * width + dx;
+    struct pf_blocks in = pf_input_blocks(plan, NULL, 0), back = pf_dx_blocks(plan, NULL);
     for (ptrdiff_t y = 0; y < (ptrdiff_t)layer->out_height; y++) {
         for (ptrdiff_t x = 0; x < (ptrdiff_t)layer->out_width; x++) {
             ptrdiff_t from_y = y * stride + dy, from_x = x * stride + dx;
             if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width) continue;
             size_t to = (size_t)(y * (ptrdiff_t)layer->out_width + x);
             size_t from = (size_t)(from_y * width + from_x);
-            set_bit(self->mask, to);
-            set_bit(self->back_mask, from);
-            if (self->index == NULL) continue;
-            self->index[to] = (int32_t)from; /* < 256 · 256 */
-            self->back_index[from] = (int32_t)to;
+            view_set(&self->forward, to, from, in);
+            view_set(&self->back, from, to, back);
         }
     }
+    view_settle(&self->forward, plan->out_padded / PF_GROUP);
+    view_settle(&self->back, plan->in_padded / PF_GROUP);
 }
 
 static uint8_t tap_of(const struct pf_layer *layer, size_t column)
@@ -67,6 +157,10 @@ static uint8_t tap_of(const struct pf_layer *layer, size_t column)
 static enum pf_status make_taps(struct pf_layer_plan *self, struct pf_error *err)
 {
     self->tap_of_column = PF_ALLOC(self->n_columns, uint8_t);
+    self->columns = (struct pf_columns){.n = self->n_columns,
+                                        .taps_per_channel = self->n_columns / self->n_channels,
+                                        .tap = self->tap_of_column,
+                                        .taps = self->taps};
     self->out_mask = PF_ALLOC(self->out_padded / PF_GROUP, uint16_t);
     if (self->tap_of_column == NULL || self->out_mask == NULL)
         return pf_no_memory(err, "the columns of a layer");
@@ -74,12 +168,11 @@ static enum pf_status make_taps(struct pf_layer_plan *self, struct pf_error *err
     for (size_t k = 0; k < self->n_columns; k++) {
         uint8_t t = tap_of(self->layer, k);
         self->tap_of_column[k] = t;
-        if (self->taps[t].mask != NULL) continue;
-        PF_TRY(tap_allocate(&self->taps[t], self, err));
-        tap_fill(&self->taps[t], self->layer, t / 3 - 1, t % 3 - 1);
+        if (self->taps[t].forward.mask != NULL) continue;
+        PF_TRY(view_allocate(&self->taps[t].forward, self->out_padded, err));
+        PF_TRY(view_allocate(&self->taps[t].back, self->in_padded, err));
+        tap_fill(&self->taps[t], self, t / 3 - 1, t % 3 - 1);
     }
-    self->columns = (struct pf_columns){self->n_columns, self->n_columns / self->n_channels,
-                                        self->tap_of_column, self->taps};
     return PF_OK;
 }
 
@@ -147,15 +240,7 @@ enum pf_status pf_layer_plan_create(const struct pf_layer *layer, struct pf_laye
     struct pf_layer_plan *self = PF_ALLOC(1, struct pf_layer_plan);
     if (self == NULL) return pf_no_memory(err, "the plan of a layer");
     self->layer = layer;
-    self->n_rows = layer->out_channels;
-    self->n_columns = layer->n_columns;
-    self->rows_padded = pf_round_up(self->n_rows, PF_ROW_BLOCK);
-    self->columns_padded = pf_round_up(self->n_columns, PF_ROW_BLOCK);
-    self->n_channels = layer->in_channels;
-    self->in_pixels = (size_t)layer->in_height * layer->in_width;
-    self->in_padded = pf_round_up(self->in_pixels, PF_GROUP);
-    self->out_pixels = (size_t)layer->out_height * layer->out_width;
-    self->out_padded = pf_round_up(self->out_pixels, PF_GROUP);
+    choose_sizes(self);
     PF_TRY(make_taps(self, err));
     PF_TRY(layer->packing != NULL ? make_lists(self, err) : make_panels(self, err));
     *plan = self;
@@ -166,7 +251,10 @@ enum pf_status pf_layer_plan_create(const struct pf_layer *layer, struct pf_laye
 void pf_layer_plan_destroy(struct pf_layer_plan *self)
 {
     if (self == NULL) return;
-    for (size_t t = 0; t < PF_TAPS; t++) tap_finish(&self->taps[t]);
+    for (size_t t = 0; t < PF_TAPS; t++) {
+        view_finish(&self->taps[t].forward);
+        view_finish(&self->taps[t].back);
+    }
     pf_free(self->out_mask);
     pf_free(self->tap_of_column);
     pf_free(self->panels);

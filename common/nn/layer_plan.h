@@ -23,14 +23,21 @@ struct pf_survivor_lists {
 
 struct pf_layer_plan {
     const struct pf_layer *layer;
-    size_t n_rows, n_columns;           /* N, K */
-    size_t rows_padded, columns_padded; /* to whole row blocks */
-    size_t n_channels;                  /* C */
-    size_t in_pixels, in_padded;        /* per plane; padded to whole groups */
-    size_t out_pixels, out_padded;
+    size_t n_rows, n_columns;            /* N, K */
+    size_t rows_padded, columns_padded;  /* to whole row blocks */
+    size_t n_channels;                   /* C */
+    size_t in_pixels, in_padded, in_run; /* per plane, see kernels.h */
+    size_t out_pixels, out_padded, out_run;
+
+    /* How much is worked on at once; see layer_plan.c. */
+    size_t chunk_images; /* backward */
+    size_t band_tiles;   /* of input columns */
+    size_t dx_channels;  /* whose input gradient is in the workspace */
+
     uint16_t *out_mask;          /* [out_padded / 16] pixels that exist */
     uint8_t *tap_of_column;      /* [K] */
-    struct pf_tap taps[PF_TAPS]; /* only the ones in use have tables */
+    struct pf_tap taps[PF_TAPS]; /* only the ones in use have tables; the way back is over blocks
+                                  * of dx_channels' columns */
     struct pf_columns columns;   /* the above, as the kernels take it */
 
     /* Dense layers. */
@@ -52,13 +59,39 @@ PF_DEFINE_CLEANUP(struct pf_layer_plan, pf_layer_plan_destroy)
 /* Takes over the layer's weights.  Without `backward` the transposes stay as they are. */
 void pf_layer_plan_refresh(struct pf_layer_plan *self, bool backward);
 
-/* Floats that must be readable before and behind a block of planes: a tap reaches one row and one
- * pixel beyond, in whole groups. */
-#define PF_PLANE_GUARD (PF_MAX_IMAGE_SIDE + 2u * PF_GROUP)
+/* Floats that must be readable before and behind a block of planes: a group of which a tap shows
+ * one pixel is read as a whole. */
+#define PF_PLANE_GUARD PF_GROUP
 
 static inline size_t pf_round_up(size_t n, size_t unit)
 {
     return (n + unit - 1) / unit * unit;
+}
+
+static inline size_t pf_tiles_of(size_t n_groups)
+{
+    return (n_groups + PF_GROUPS_PER_TILE - 1) / PF_GROUPS_PER_TILE;
+}
+
+/* One image of the layer's input from channel `first` on, of its output, and of the gradients of
+ * the columns of dx_channels channels. */
+static inline struct pf_blocks pf_input_blocks(const struct pf_layer_plan *plan, const float *image,
+                                               size_t first)
+{
+    return (struct pf_blocks){image + first * plan->in_run, plan->in_run,
+                              plan->n_channels * plan->in_run};
+}
+
+static inline struct pf_blocks pf_output_blocks(const struct pf_layer_plan *plan,
+                                                const float *image)
+{
+    return (struct pf_blocks){image, plan->out_run, plan->n_rows * plan->out_run};
+}
+
+static inline struct pf_blocks pf_dx_blocks(const struct pf_layer_plan *plan, const float *image)
+{
+    size_t columns = pf_round_up(plan->dx_channels * plan->columns.taps_per_channel, PF_ROW_BLOCK);
+    return (struct pf_blocks){image, plan->out_run, columns * plan->out_run};
 }
 
 #endif

@@ -15,6 +15,7 @@
 #define LANES 16u
 #define VECTORS_PER_BLOCK 4u /* 4 rows × 4 vectors of accumulators: 16 of 32 registers */
 typedef __m512 vec;
+typedef __mmask16 lanes; /* a choice of them */
 
 static inline vec v_load(const float *p)
 {
@@ -49,19 +50,36 @@ static inline vec v_fma(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
-/* Lanes whose bit is set; zero elsewhere. */
-static inline vec v_keep(vec a, unsigned bits)
+static inline lanes v_lanes(unsigned bits)
 {
-    return _mm512_maskz_mov_ps((__mmask16)bits, a);
+    return (lanes)bits;
 }
-static inline vec v_clamp(vec a, vec low, vec high)
+/* Zero in the other lanes. */
+static inline vec v_keep(vec a, lanes chosen)
 {
-    return _mm512_min_ps(_mm512_max_ps(a, low), high);
+    return _mm512_maskz_mov_ps(chosen, a);
 }
-/* One bit per lane with low < a < high. */
-static inline unsigned v_inside(vec a, vec low, vec high)
+static inline vec v_load_keep(const float *p, lanes chosen)
 {
-    return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(a, low, _CMP_GT_OQ), a, high, _CMP_LT_OQ);
+    return _mm512_maskz_loadu_ps(chosen, p);
+}
+/* min(max(a, 0), high), high > 0, as integers: they are ordered like floats that are not negative,
+ * negative ones have their sign bit set, and processors have more units for integers. */
+static inline vec v_clamp(vec a, vec high)
+{
+    __m512i b = _mm512_max_epi32(_mm512_castps_si512(a), _mm512_setzero_si512());
+    return _mm512_castsi512_ps(_mm512_min_epi32(b, _mm512_castps_si512(high)));
+}
+static inline vec v_clamp_keep(vec a, vec high, lanes chosen)
+{
+    __m512i b = _mm512_max_epi32(_mm512_castps_si512(a), _mm512_setzero_si512());
+    return _mm512_castsi512_ps(_mm512_maskz_min_epi32(chosen, b, _mm512_castps_si512(high)));
+}
+/* Those of the chosen lanes with 0 < a < high. */
+static inline lanes v_inside(lanes chosen, vec a, vec high)
+{
+    lanes above = _mm512_mask_cmp_ps_mask(chosen, a, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return _mm512_mask_cmp_ps_mask(above, a, high, _CMP_LT_OQ);
 }
 static inline vec v_gather(const float *base, const int32_t *index)
 {
@@ -97,6 +115,7 @@ static inline void v_sums(float *out, const vec *a)
 #define LANES 8u
 #define VECTORS_PER_BLOCK 2u /* 4 rows × 2 vectors: 8 of 16 registers */
 typedef __m256 vec;
+typedef __m256 lanes; /* all bits of a chosen one */
 
 static inline vec v_load(const float *p)
 {
@@ -130,20 +149,29 @@ static inline vec v_fma(vec a, vec b, vec c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
-static inline vec v_keep(vec a, unsigned bits)
+static inline lanes v_lanes(unsigned bits)
 {
     const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     __m256i chosen = _mm256_and_si256(_mm256_set1_epi32((int)bits), lane);
-    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lane)));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lane));
 }
-static inline vec v_clamp(vec a, vec low, vec high)
+static inline vec v_keep(vec a, lanes chosen)
 {
-    return _mm256_min_ps(_mm256_max_ps(a, low), high);
+    return _mm256_and_ps(a, chosen);
 }
-static inline unsigned v_inside(vec a, vec low, vec high)
+static inline vec v_load_keep(const float *p, lanes chosen)
 {
-    return (unsigned)_mm256_movemask_ps(
-        _mm256_and_ps(_mm256_cmp_ps(a, low, _CMP_GT_OQ), _mm256_cmp_ps(a, high, _CMP_LT_OQ)));
+    return v_keep(v_load(p), chosen);
+}
+static inline vec v_clamp(vec a, vec high)
+{
+    __m256i b = _mm256_max_epi32(_mm256_castps_si256(a), _mm256_setzero_si256());
+    return _mm256_castsi256_ps(_mm256_min_epi32(b, _mm256_castps_si256(high)));
+}
+static inline lanes v_inside(lanes chosen, vec a, vec high)
+{
+    __m256 above = _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ);
+    return _mm256_and_ps(_mm256_and_ps(chosen, above), _mm256_cmp_ps(a, high, _CMP_LT_OQ));
 }
 static inline vec v_gather(const float *base, const int32_t *index)
 {
@@ -170,6 +198,7 @@ static inline void v_sums(float *out, const vec *a)
 #define VECTORS_PER_BLOCK 2u
 typedef float vec __attribute__((vector_size(16)));
 typedef int32_t ivec __attribute__((vector_size(16)));
+typedef ivec lanes;
 
 static inline vec v_load(const float *p)
 {
@@ -202,26 +231,29 @@ static inline vec v_fma(vec a, vec b, vec c)
 {
     return a * b + c;
 }
-static inline vec v_keep(vec a, unsigned bits)
+static inline lanes v_lanes(unsigned bits)
 {
     const ivec lane = {1, 2, 4, 8};
     int32_t b = (int32_t)bits;
-    ivec chosen = (ivec){b, b, b, b} & lane;
-    return (vec)((ivec)a & (ivec)(chosen == lane));
+    return (lanes)(((ivec){b, b, b, b} & lane) == lane);
 }
-static inline vec v_choose(ivec mask, vec a, vec b)
+static inline vec v_keep(vec a, lanes chosen)
 {
-    return (vec)((mask & (ivec)a) | (~mask & (ivec)b));
+    return (vec)((ivec)a & chosen);
 }
-static inline vec v_clamp(vec a, vec low, vec high)
+static inline vec v_load_keep(const float *p, lanes chosen)
 {
-    vec b = v_choose((ivec)(a > low), a, low);
-    return v_choose((ivec)(b < high), b, high);
+    return v_keep(v_load(p), chosen);
 }
-static inline unsigned v_inside(vec a, vec low, vec high)
+static inline vec v_clamp(vec a, vec high)
 {
-    ivec in = (ivec)(a > low) & (ivec)(a < high);
-    return (unsigned)((in[0] & 1) | (in[1] & 2) | (in[2] & 4) | (in[3] & 8));
+    ivec b = (ivec)a & (ivec)((ivec)a > (ivec){0, 0, 0, 0});
+    ivec below = (ivec)(b < (ivec)high);
+    return (vec)((below & b) | (~below & (ivec)high));
+}
+static inline lanes v_inside(lanes chosen, vec a, vec high)
+{
+    return chosen & (ivec)(a > (vec){0.0f, 0.0f, 0.0f, 0.0f}) & (ivec)(a < high);
 }
 static inline vec v_gather(const float *base, const int32_t *index)
 {
@@ -237,6 +269,13 @@ static inline void v_sums(float *out, const vec *a)
     for (unsigned i = 0; i < 4; i++) out[i] = v_sum(a[i]);
 }
 
+#endif
+
+#if !defined(__AVX512F__)
+static inline vec v_clamp_keep(vec a, vec high, lanes chosen)
+{
+    return v_keep(v_clamp(a, high), chosen);
+}
 #endif
 
 static inline vec v_zero(void)
