@@ -1,7 +1,8 @@
 /* Setup, the table of transitions and the list of actions.  What a configuration must be like is in
- * session_check.c, the course of a run in session_run.c, a round in session_round.c, the steps of a
- * secure one in session_secure.c, the messages of members in session_update.c, session_step.c and
- * session_upload.c, words for people in session_text.c. */
+ * session_check.c, what members are counted by in session_members.c, the course of a run in
+ * session_run.c, a round in session_round.c, the steps of a secure one in session_secure.c, the
+ * messages of members in session_update.c, session_step.c and session_upload.c, words for people in
+ * session_text.c. */
 #include "coordinator/session.h"
 
 #include <assert.h>
@@ -98,6 +99,7 @@ void pf_cs_set_phase(struct pf_coordinator_session *self, enum pf_coordinator_ph
     pf_log(PF_LOG_DEBUG, "coordinator: %s → %s (%s)", pf_coordinator_phase_name(self->phase),
            pf_coordinator_phase_name(phase), transitions[self->phase][phase]);
     self->phase = phase;
+    pf_cs_recount_all(self);
 }
 
 bool pf_cs_ended(const struct pf_coordinator_session *self)
@@ -120,6 +122,9 @@ enum pf_status pf_coordinator_session_create(const struct pf_coordinator_session
     memcpy(self->clip, filled.masking.clip, sizeof self->clip);
     self->members = PF_ALLOC(config->n_members, struct pf_member);
     if (self->members == NULL) return pf_no_memory(err, "the members of the session");
+    PF_TRY(pf_deadlines_create(config->n_members, &self->silences, err));
+    PF_TRY(pf_deadlines_create(config->n_members, &self->stalls, err));
+    PF_TRY(pf_deadlines_create(config->n_members, &self->tellings, err));
     for (size_t i = 0; i < config->n_members; i++)
         snprintf(self->members[i].name, sizeof self->members[i].name, "%s",
                  config->members[i].name);
@@ -155,6 +160,9 @@ void pf_coordinator_session_destroy(struct pf_coordinator_session *self)
     for (size_t i = 0; self->members != NULL && i < self->config.n_members; i++)
         pf_cs_forget_update(&self->members[i]);
     pf_free(self->members);
+    pf_deadlines_finish(&self->silences);
+    pf_deadlines_finish(&self->stalls);
+    pf_deadlines_finish(&self->tellings);
     pf_sum_destroy(self->sum);
     pf_secagg_server_destroy(self->secagg);
     pf_served_model_finish(&self->model);

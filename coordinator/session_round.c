@@ -17,17 +17,6 @@ static bool in_cohort(const struct pf_coordinator_session *self, size_t member)
     return self->members[member].part != PF_PART_NONE;
 }
 
-bool pf_cs_dropped(const struct pf_coordinator_session *self, size_t member)
-{
-    return self->members[member].part == PF_PART_DROPPED;
-}
-
-bool pf_cs_pending(const struct pf_coordinator_session *self, size_t member)
-{
-    enum pf_part part = self->members[member].part;
-    return part == PF_PART_ASKED || part == PF_PART_ACTIVE;
-}
-
 /* The order of the round: the stage's slice of the schedule, cut by its rounds. */
 static void fill_order(const struct pf_coordinator_session *self, struct pf_training_order *order)
 {
@@ -77,6 +66,7 @@ static void ask_members(struct pf_coordinator_session *self)
         member->dropped_because = NULL;
         member->gone = false;
         member->chunks_sent = 0;
+        pf_cs_recount(self, i);
     }
 }
 
@@ -96,7 +86,7 @@ static void init_record(struct pf_coordinator_session *self, int64_t now_ms)
         .round = self->round,
         .stage = (uint32_t)self->stage + 1,
         .started_ms = now_ms,
-        .cohort = pf_cs_count_part(self, PF_PART_ASKED),
+        .cohort = pf_cs_count(self, PF_CLASS_PENDING),
         .accuracy_percent = (double)NAN,
         .loss = (double)NAN,
     };
@@ -138,6 +128,7 @@ enum pf_status pf_cs_drop(struct pf_coordinator_session *self, size_t index, con
     member->part = PF_PART_DROPPED;
     member->dropped_because = because;
     if (self->secagg != NULL) pf_secagg_server_withdraw(self->secagg, (uint32_t)index);
+    pf_cs_recount(self, index);
     bool more = detail != NULL && detail[0] != '\0';
     bool secure = pf_cs_secure(self);
     return pf_cs_event(self, PF_LOG_WARNING, err, "round %u: %s dropped%s%s: %s%s%s", self->round,
@@ -153,8 +144,8 @@ static enum pf_status close_round(struct pf_coordinator_session *self, bool comp
     struct pf_round_record *record = &self->record;
     record->ended_ms = now_ms;
     record->completed = completed;
-    record->included = completed ? pf_cs_count_part(self, PF_PART_COUNTED) : 0;
-    record->dropped = pf_cs_count_part(self, PF_PART_DROPPED);
+    record->included = completed ? pf_cs_count(self, PF_CLASS_COUNTED) : 0;
+    record->dropped = pf_cs_count(self, PF_CLASS_DROPPED);
     if (completed && record->dropped > 0) {
         char names[sizeof record->text - 16];
         snprintf(record->text, sizeof record->text, "without %s",
@@ -226,8 +217,8 @@ enum pf_status pf_cs_decide_round(struct pf_coordinator_session *self, int64_t n
     if (pf_cs_secure(self)) return pf_cs_decide_step(self, now_ms, err);
     if (now_ms >= self->round_deadline_ms)
         PF_TRY(pf_cs_drop_late(self, pf_cs_pending, "no whole update by the deadline", err));
-    uint32_t counted = pf_cs_count_part(self, PF_PART_COUNTED);
-    uint32_t pending = pf_cs_count(self, pf_cs_pending);
+    uint32_t counted = pf_cs_count(self, PF_CLASS_COUNTED);
+    uint32_t pending = pf_cs_count(self, PF_CLASS_PENDING);
     if (pending == 0 && counted >= self->config.quorum) return start_apply(self, err);
     if (counted + pending >= self->config.quorum) return PF_OK;
     char names[160], why[PF_MAX_REASON_BYTES];

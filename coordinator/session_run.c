@@ -79,7 +79,7 @@ static void next_stage_if_over(struct pf_coordinator_session *self)
 /* True while the first round should hold for the members still on their way. */
 static bool gathering(struct pf_coordinator_session *self, uint32_t present, int64_t now_ms)
 {
-    if (present + pf_cs_count(self, has_left) == self->config.n_members) self->gathered = true;
+    if (present + pf_cs_count(self, PF_CLASS_LEFT) == self->config.n_members) self->gathered = true;
     if (self->gathered) return false;
     if (self->gather_until_ms == 0) {
         int64_t until = now_ms + self->config.gather_ms;
@@ -107,8 +107,8 @@ static enum pf_status leave_waiting(struct pf_coordinator_session *self, int64_t
 {
     if (self->stage == self->config.schedule.n_stages)
         return pf_cs_finish(self, true, "all rounds are done", err);
-    uint32_t present = pf_cs_count_present(self);
-    if (self->config.n_members - pf_cs_count(self, has_left) < self->config.min_cohort)
+    uint32_t present = pf_cs_count(self, PF_CLASS_PRESENT);
+    if (self->config.n_members - pf_cs_count(self, PF_CLASS_LEFT) < self->config.min_cohort)
         return give_up(self, err);
     if (present < self->config.min_cohort) {
         if (now_ms < self->join_deadline_ms) return PF_OK;
@@ -134,12 +134,6 @@ enum pf_status pf_cs_proceed(struct pf_coordinator_session *self, int64_t now_ms
 
 /* ---- time --------------------------------------------------------------------------------- */
 
-static bool silent(const struct pf_coordinator_session *self, const struct pf_member *member,
-                   int64_t now_ms)
-{
-    return member->present && now_ms - member->heard_ms >= self->config.liveness_ms;
-}
-
 static enum pf_status lose_member(struct pf_coordinator_session *self, size_t index, int64_t now_ms,
                                   struct pf_error *err)
 {
@@ -148,6 +142,7 @@ static enum pf_status lose_member(struct pf_coordinator_session *self, size_t in
     snprintf(detail, sizeof detail, "nothing heard for %.1f s",
              (double)(now_ms - member->heard_ms) / 1000.0);
     member->present = false;
+    pf_cs_recount(self, index);
     if (pf_cs_in_round(self) && pf_cs_pending(self, index))
         return pf_cs_drop(self, index, "silent", detail, err);
     return pf_cs_event(self, PF_LOG_WARNING, err, "%s is silent: %s", member->name, detail);
@@ -157,8 +152,8 @@ enum pf_status pf_coordinator_session_tick(struct pf_coordinator_session *self, 
                                            struct pf_error *err)
 {
     if (pf_cs_ended(self)) return PF_OK;
-    for (size_t i = 0; i < self->config.n_members; i++)
-        if (silent(self, &self->members[i], now_ms)) PF_TRY(lose_member(self, i, now_ms, err));
+    while (pf_deadlines_next_ms(&self->silences) <= now_ms)
+        PF_TRY(lose_member(self, pf_deadlines_first(&self->silences), now_ms, err));
     pf_cs_reclaim_slots(self, now_ms);
     PF_TRY(pf_cs_proceed(self, now_ms, err));
     return pf_cs_tell_due(self, now_ms, err);
@@ -167,15 +162,12 @@ enum pf_status pf_coordinator_session_tick(struct pf_coordinator_session *self, 
 int64_t pf_coordinator_session_wake_ms(const struct pf_coordinator_session *self)
 {
     if (pf_cs_ended(self)) return INT64_MAX;
-    int64_t wake = INT64_MAX;
-    for (size_t i = 0; i < self->config.n_members; i++)
-        if (self->members[i].present)
-            wake = PF_MIN(wake, self->members[i].heard_ms + self->config.liveness_ms);
+    int64_t wake =
+        PF_MIN(pf_deadlines_next_ms(&self->silences), pf_deadlines_next_ms(&self->stalls));
     if (self->phase == PF_COORDINATOR_COLLECTING) wake = PF_MIN(wake, self->round_deadline_ms);
-    wake = PF_MIN(wake, pf_cs_upload_wake_ms(self));
     wake = PF_MIN(wake, pf_cs_secure_wake_ms(self));
     if (self->phase == PF_COORDINATOR_WAITING) {
-        bool held = pf_cs_count_present(self) >= self->config.min_cohort;
+        bool held = pf_cs_count(self, PF_CLASS_PRESENT) >= self->config.min_cohort;
         wake = PF_MIN(wake, held ? self->gather_until_ms : self->join_deadline_ms);
     }
     return wake;

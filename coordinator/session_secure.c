@@ -35,49 +35,6 @@ uint32_t pf_cs_alive_interval_ms(const struct pf_coordinator_session *self)
     return PF_MAX(PF_MIN(interval, PF_MAX_ALIVE_MS), PF_MIN_ALIVE_MS);
 }
 
-/* ---- who is awaited ----------------------------------------------------------------------- */
-
-static bool delivered(const struct pf_coordinator_session *self, size_t member)
-{
-    return pf_secagg_server_delivered(self->secagg, (uint32_t)member);
-}
-
-static bool not_delivered(const struct pf_coordinator_session *self, size_t member)
-{
-    return !delivered(self, member);
-}
-
-bool pf_cs_awaited(const struct pf_coordinator_session *self, size_t index)
-{
-    const struct pf_member *member = &self->members[index];
-    if (self->secagg == NULL || !pf_cs_in_round(self)) return false;
-    bool able = pf_cs_pending(self, index) || (member->part == PF_PART_COUNTED && !member->gone);
-    return able && pf_secagg_server_awaits(self->secagg, (uint32_t)index) &&
-           !delivered(self, index);
-}
-
-static bool awaited_now(const struct pf_coordinator_session *self, size_t index)
-{
-    return pf_cs_awaited(self, index) && self->members[index].present;
-}
-
-static bool ready(const struct pf_coordinator_session *self, size_t index)
-{
-    return pf_cs_pending(self, index) && delivered(self, index);
-}
-
-/* The graph needs it, and it will not come. */
-static bool lost_reveal(const struct pf_coordinator_session *self, size_t index)
-{
-    return self->members[index].part == PF_PART_DROPPED &&
-           pf_secagg_server_awaits(self->secagg, (uint32_t)index) && !delivered(self, index);
-}
-
-static uint32_t count_delivered(const struct pf_coordinator_session *self)
-{
-    return pf_cs_count(self, delivered);
-}
-
 /* ---- sending ------------------------------------------------------------------------------ */
 
 enum pf_status pf_cs_tell(struct pf_coordinator_session *self, size_t index, int64_t now_ms,
@@ -107,18 +64,17 @@ enum pf_status pf_cs_tell_due(struct pf_coordinator_session *self, int64_t now_m
                               struct pf_error *err)
 {
     if (self->secagg == NULL) return PF_OK;
-    size_t n_told = 0;
-    for (size_t i = 0; i < self->config.n_members && n_told < TELL_BATCH; i++) {
+    for (size_t n = 0; n < TELL_BATCH && pf_deadlines_next_ms(&self->tellings) <= now_ms; n++) {
+        size_t i = pf_deadlines_first(&self->tellings);
         struct pf_member *member = &self->members[i];
-        if (now_ms < member->tell_ms || !awaited_now(self, i)) continue;
         PF_TRY(pf_cs_tell(self, i, now_ms, err));
-        n_told++;
         if (member->tell_gap_ms == 0)
             member->tell_gap_ms = pf_cs_alive_interval_ms(self);
         else if (self->phase == PF_COORDINATOR_COLLECTING)
             /* Updates take long, and most that are awaited have their boxes and are at work. */
             member->tell_gap_ms *= 2;
         member->tell_ms = now_ms + member->tell_gap_ms;
+        pf_cs_recount(self, i);
     }
     return PF_OK;
 }
@@ -139,6 +95,7 @@ static void plan_telling(struct pf_coordinator_session *self, int64_t now_ms, in
         member->told_ms = now_ms;
         member->tell_gap_ms = gap_ms;
         member->tell_ms = now_ms + gap_ms;
+        pf_cs_recount(self, i);
     }
 }
 
@@ -248,14 +205,20 @@ static enum pf_status abandon_short(struct pf_coordinator_session *self, uint32_
     return pf_cs_abandon_round(self, now_ms, why, err);
 }
 
+/* What the step waits for has not come from it. */
+static bool lacking(const struct pf_coordinator_session *self, size_t member)
+{
+    return !pf_secagg_server_delivered(self->secagg, (uint32_t)member);
+}
+
 /* ADVERTISING and SHARING. */
 static enum pf_status decide_keys(struct pf_coordinator_session *self, const char *what,
                                   const char *because, uint32_t needed, int64_t now_ms,
                                   struct pf_error *err)
 {
-    if (now_ms >= self->step_deadline_ms)
-        PF_TRY(pf_cs_drop_late(self, not_delivered, because, err));
-    uint32_t have = pf_cs_count(self, ready), waiting = pf_cs_count(self, pf_cs_awaited);
+    if (now_ms >= self->step_deadline_ms) PF_TRY(pf_cs_drop_late(self, lacking, because, err));
+    uint32_t have = pf_cs_count(self, PF_CLASS_READY),
+             waiting = pf_cs_count(self, PF_CLASS_AWAITED);
     if (have + waiting < needed) return abandon_short(self, have, what, needed, now_ms, err);
     return waiting > 0 ? PF_OK : advance(self, now_ms, err);
 }
@@ -264,12 +227,12 @@ static enum pf_status decide_revealing(struct pf_coordinator_session *self, int6
                                        struct pf_error *err)
 {
     if (now_ms >= self->step_deadline_ms)
-        PF_TRY(pf_cs_drop_late(self, not_delivered, "did not reveal its part of the graph", err));
-    if (pf_cs_count(self, lost_reveal) == 0)
-        return pf_cs_count(self, pf_cs_awaited) > 0 ? PF_OK : advance(self, now_ms, err);
+        PF_TRY(pf_cs_drop_late(self, lacking, "did not reveal its part of the graph", err));
+    if (pf_cs_count(self, PF_CLASS_LOST_REVEAL) == 0)
+        return pf_cs_count(self, PF_CLASS_AWAITED) > 0 ? PF_OK : advance(self, now_ms, err);
     char names[160], why[PF_MAX_REASON_BYTES];
     snprintf(why, sizeof why, "the graph cannot be drawn without the part of %s",
-             pf_cs_names(self, lost_reveal, names, sizeof names));
+             pf_cs_names(self, pf_cs_lost_reveal, names, sizeof names));
     return pf_cs_abandon_round(self, now_ms, why, err);
 }
 
@@ -278,8 +241,8 @@ static enum pf_status decide_updates(struct pf_coordinator_session *self, int64_
 {
     if (now_ms >= self->round_deadline_ms)
         PF_TRY(pf_cs_drop_late(self, pf_cs_pending, "no whole update by the deadline", err));
-    uint32_t counted = pf_cs_count_part(self, PF_PART_COUNTED);
-    uint32_t pending = pf_cs_count(self, pf_cs_pending);
+    uint32_t counted = pf_cs_count(self, PF_CLASS_COUNTED);
+    uint32_t pending = pf_cs_count(self, PF_CLASS_PENDING);
     /* Fewer survivors than the threshold cannot give a secret back, whatever the quorum. */
     uint32_t needed = PF_MAX(self->config.quorum, pf_secagg_server_threshold(self->secagg));
     if (counted + pending < needed)
@@ -293,18 +256,18 @@ static uint32_t enough_consents(const struct pf_coordinator_session *self)
 {
     uint32_t threshold = pf_secagg_server_threshold(self->secagg);
     if (pf_secagg_server_parameters(self->secagg)->graph == PF_GRAPH_COMPLETE) return threshold;
-    uint32_t survivors = pf_cs_count_part(self, PF_PART_COUNTED);
+    uint32_t survivors = pf_cs_count(self, PF_CLASS_COUNTED);
     return PF_MAX(survivors - (uint32_t)(self->config.dropouts * survivors), threshold);
 }
 
 static enum pf_status decide_consenting(struct pf_coordinator_session *self, int64_t now_ms,
                                         struct pf_error *err)
 {
-    if (now_ms >= self->step_deadline_ms || pf_cs_count(self, pf_cs_awaited) == 0)
+    if (now_ms >= self->step_deadline_ms || pf_cs_count(self, PF_CLASS_AWAITED) == 0)
         return advance(self, now_ms, err);
-    if (count_delivered(self) < enough_consents(self)) return PF_OK;
+    if (pf_cs_count(self, PF_CLASS_DELIVERED) < enough_consents(self)) return PF_OK;
     if (self->linger_ms == INT64_MAX) self->linger_ms = now_ms + PF_CONSENT_LINGER_MS;
-    if (now_ms < self->linger_ms && pf_cs_count(self, awaited_now) > 0) return PF_OK;
+    if (now_ms < self->linger_ms && pf_cs_count(self, PF_CLASS_AWAITED_NOW) > 0) return PF_OK;
     enum pf_status status = pf_secagg_server_advance(self->secagg, err);
     if (status == PF_OK) return enter_step(self, now_ms, err);
     if (status == PF_NO_MEMORY) return status;
@@ -340,7 +303,7 @@ static enum pf_status decide_unmasking(struct pf_coordinator_session *self, int6
     bool enough = pf_secagg_server_can_unmask(self->secagg);
     if (enough && self->linger_ms == INT64_MAX) self->linger_ms = now_ms + PF_UNMASK_LINGER_MS;
     bool over = now_ms >= PF_MIN(self->step_deadline_ms, self->linger_ms) ||
-                pf_cs_count(self, enough ? awaited_now : pf_cs_awaited) == 0;
+                pf_cs_count(self, enough ? PF_CLASS_AWAITED_NOW : PF_CLASS_AWAITED) == 0;
     return over ? start_apply(self, now_ms, err) : PF_OK;
 }
 
@@ -390,10 +353,8 @@ enum pf_status pf_cs_lose_survivor(struct pf_coordinator_session *self, size_t i
 
 int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self)
 {
-    int64_t wake = INT64_MAX;
-    if (self->secagg == NULL || !pf_cs_in_round(self)) return wake;
-    for (size_t i = 0; i < self->config.n_members; i++)
-        if (awaited_now(self, i)) wake = PF_MIN(wake, self->members[i].tell_ms);
+    int64_t wake = pf_deadlines_next_ms(&self->tellings);
+    if (self->secagg == NULL || !pf_cs_in_round(self)) return INT64_MAX;
     if (self->phase == PF_COORDINATOR_COLLECTING) return wake;
     return PF_MIN(wake, PF_MIN(self->step_deadline_ms, self->linger_ms));
 }
@@ -411,7 +372,7 @@ int64_t pf_cs_secure_wake_ms(const struct pf_coordinator_session *self)
 void pf_cs_adapt_clip(struct pf_coordinator_session *self)
 {
     const struct pf_round_record *record = &self->record;
-    uint32_t n = pf_cs_count_part(self, PF_PART_COUNTED);
+    uint32_t n = pf_cs_count(self, PF_CLASS_COUNTED);
     if (self->config.fixed_clip || !record->figures_known || n == 0) return;
     const size_t length[PF_CODEC_SEGMENTS] = {self->model.n_trained,
                                               self->model.n_parameters - self->model.n_trained};

@@ -5,6 +5,7 @@
 #ifndef PF_COORDINATOR_SESSION_STATE_H
 #define PF_COORDINATOR_SESSION_STATE_H
 
+#include "coordinator/deadlines.h"
 #include "coordinator/secagg_server.h"
 #include "coordinator/session.h"
 
@@ -15,6 +16,22 @@ enum pf_part {
     PF_PART_ACTIVE,  /* took up the offer */
     PF_PART_COUNTED, /* its update is in the sum, for good */
     PF_PART_DROPPED,
+};
+
+/* What members are counted by; one can be of several. */
+enum pf_class {
+    PF_CLASS_LEFT,        /* declined the whole run */
+    PF_CLASS_PRESENT,     /* heard of lately, and has not left */
+    PF_CLASS_PENDING,     /* in the round, and its update is not counted yet */
+    PF_CLASS_COUNTED,     /* its update is */
+    PF_CLASS_DROPPED,     /* out of the round */
+    PF_CLASS_UPLOADING,   /* holds a slot */
+    PF_CLASS_DELIVERED,   /* what the current step of a secure round waits for */
+    PF_CLASS_READY,       /* … and is pending */
+    PF_CLASS_LOST_REVEAL, /* the graph needs its part, and it will not come */
+    PF_CLASS_AWAITED,     /* the current step still waits for something of it */
+    PF_CLASS_AWAITED_NOW, /* … and it was heard of lately */
+    PF_CLASS_N,
 };
 
 struct pf_member {
@@ -33,6 +50,7 @@ struct pf_member {
     int64_t hello_ms;     /* when the first of these came: */
     uint32_t n_hellos;    /* … within one ALIVE interval */
     uint64_t n_malformed; /* frames that could not be read */
+    bool is[PF_CLASS_N];  /* as counted in n_of; see pf_cs_recount */
     /* Its update in reassembly: a slot; see session_upload.c. */
     int64_t chunk_ms;    /* when the last chunk came */
     uint32_t n_received; /* chunks */
@@ -44,6 +62,12 @@ struct pf_coordinator_session {
     struct pf_coordinator_session_config config; /* zeros are filled in */
     struct pf_member *members;                   /* [n_members] */
     enum pf_coordinator_phase phase;
+
+    /* Follows from the rest; see pf_cs_recount. */
+    uint32_t n_of[PF_CLASS_N];    /* members of each class */
+    struct pf_deadlines silences; /* of those heard of: when they were not for too long */
+    struct pf_deadlines stalls;   /* of those that upload: when that stood still for too long */
+    struct pf_deadlines tellings; /* of those awaited now: when they are told again */
 
     size_t stage;           /* from 0; n_stages at the end */
     bool stage_combined;    /* the model of this stage is made */
@@ -94,11 +118,6 @@ PF_NODISCARD enum pf_status pf_cs_event(struct pf_coordinator_session *self,
                                         enum pf_log_level level, struct pf_error *err,
                                         const char *format, ...) PF_PRINTF(4, 5);
 
-uint32_t pf_cs_count_present(const struct pf_coordinator_session *self);
-uint32_t pf_cs_count_part(const struct pf_coordinator_session *self, enum pf_part part);
-/* In the round, and its update is not counted yet. */
-bool pf_cs_pending(const struct pf_coordinator_session *self, size_t member);
-bool pf_cs_dropped(const struct pf_coordinator_session *self, size_t member);
 static inline bool pf_cs_secure(const struct pf_coordinator_session *self)
 {
     return self->config.aggregation == PF_AGGREGATION_SECURE;
@@ -111,15 +130,23 @@ static inline bool pf_cs_in_round(const struct pf_coordinator_session *self)
 /* ALIVE is due so often, and so is the repeat of a step's message. */
 uint32_t pf_cs_alive_interval_ms(const struct pf_coordinator_session *self);
 
-/* How many `wanted` picks. */
-uint32_t pf_cs_count(const struct pf_coordinator_session *self, pf_cs_pick *wanted);
-
 /* Names that `wanted` picks, "alice, bob and 3 more", into out[size]; returns out. */
 const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *wanted, char *out,
                         size_t size);
 
 /* Takes off what is left of a UTF-8 character that was cut at the end of a message's text. */
 void pf_cs_trim(char *text);
+
+/* session_members.c */
+
+/* Brings counts and deadlines up to date with a member; after whatever may have changed for it.
+ * A change of phase recounts all, and a message its sender. */
+void pf_cs_recount(struct pf_coordinator_session *self, size_t member);
+void pf_cs_recount_all(struct pf_coordinator_session *self);
+/* How many members are of the class. */
+uint32_t pf_cs_count(const struct pf_coordinator_session *self, enum pf_class class);
+/* The classes of that name. */
+pf_cs_pick pf_cs_pending, pf_cs_dropped, pf_cs_lost_reveal, pf_cs_awaited, pf_cs_awaited_now;
 
 /* session_check.c */
 
@@ -178,8 +205,6 @@ PF_NODISCARD enum pf_status pf_cs_secure_begin(struct pf_coordinator_session *se
 /* As pf_cs_decide_round, in a secure round. */
 PF_NODISCARD enum pf_status pf_cs_decide_step(struct pf_coordinator_session *self, int64_t now_ms,
                                               struct pf_error *err);
-/* Whether the current step still waits for something of this member. */
-bool pf_cs_awaited(const struct pf_coordinator_session *self, size_t member);
 /* Sends the step's message again: now, to a member that asks for it … */
 PF_NODISCARD enum pf_status pf_cs_tell(struct pf_coordinator_session *self, size_t member,
                                        int64_t now_ms, struct pf_error *err);
@@ -225,11 +250,10 @@ PF_NODISCARD enum pf_status pf_cs_heard(struct pf_coordinator_session *self,
 
 /* session_upload.c */
 pf_cs_handler pf_cs_on_update_chunk;
-/* Forgets a member's partial update; its slot is free. */
+/* Forgets a member's partial update; its slot is free once it is recounted. */
 void pf_cs_forget_update(struct pf_member *member);
 /* Takes back the slots of uploads that stand still. */
 void pf_cs_reclaim_slots(struct pf_coordinator_session *self, int64_t now_ms);
-int64_t pf_cs_upload_wake_ms(const struct pf_coordinator_session *self);
 void pf_cs_set_update_bytes(struct pf_coordinator_session *self, size_t bytes);
 
 /* session_step.c: ADVERTISE, REVEAL, SHARES, CONSENT, UNMASK. */

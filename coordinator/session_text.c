@@ -17,7 +17,8 @@ static void append(char *out, size_t size, const char *format, ...)
     va_end(args);
 }
 
-uint32_t pf_cs_count(const struct pf_coordinator_session *self, pf_cs_pick *wanted)
+/* One by one: for words alone. */
+static uint32_t count_picked(const struct pf_coordinator_session *self, pf_cs_pick *wanted)
 {
     uint32_t n = 0;
     for (size_t i = 0; i < self->config.n_members; i++) n += wanted(self, i);
@@ -28,7 +29,7 @@ const char *pf_cs_names(const struct pf_coordinator_session *self, pf_cs_pick *w
                         size_t size)
 {
     enum { N_NAMED = 4 };
-    size_t n = pf_cs_count(self, wanted);
+    size_t n = count_picked(self, wanted);
     size_t n_named = n > N_NAMED ? N_NAMED - 1 : n;
     size_t named = 0;
     out[0] = '\0';
@@ -54,21 +55,6 @@ void pf_cs_trim(char *text)
     if (length - start + 1 < expected) text[start - 1] = '\0';
 }
 
-uint32_t pf_cs_count_present(const struct pf_coordinator_session *self)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < self->config.n_members; i++)
-        n += self->members[i].present && !self->members[i].left;
-    return n;
-}
-
-uint32_t pf_cs_count_part(const struct pf_coordinator_session *self, enum pf_part part)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < self->config.n_members; i++) n += self->members[i].part == part;
-    return n;
-}
-
 void pf_coordinator_session_view(const struct pf_coordinator_session *self,
                                  struct pf_coordinator_view *view)
 {
@@ -81,9 +67,9 @@ void pf_coordinator_session_view(const struct pf_coordinator_session *self,
         .n_rounds = pf_schedule_rounds(&self->config.schedule),
         .stage = (uint32_t)PF_MIN(self->stage + 1, n_stages),
         .n_stages = (uint32_t)n_stages,
-        .present = pf_cs_count_present(self),
+        .present = pf_cs_count(self, PF_CLASS_PRESENT),
         .cohort = self->record.cohort,
-        .counted = pf_cs_count_part(self, PF_PART_COUNTED),
+        .counted = pf_cs_count(self, PF_CLASS_COUNTED),
         .accuracy_percent = self->accuracy_percent,
     };
 }
@@ -91,11 +77,6 @@ void pf_coordinator_session_view(const struct pf_coordinator_session *self,
 static bool absent(const struct pf_coordinator_session *self, size_t member)
 {
     return !self->members[member].present && !self->members[member].left;
-}
-
-static bool awaited_and_there(const struct pf_coordinator_session *self, size_t member)
-{
-    return pf_cs_awaited(self, member) && self->members[member].present;
 }
 
 /* What a step of a secure round waits for. */
@@ -128,9 +109,9 @@ static void describe_step(const struct pf_coordinator_session *self, int64_t now
 {
     char names[3 * PF_MAX_NAME_BYTES + 64];
     append(out, size, " · %s: %u of %u %s · waiting for %s until %llds",
-           pf_coordinator_phase_name(self->phase), pf_cs_count(self, delivered),
-           pf_cs_count(self, expected), step_noun(self->phase),
-           pf_cs_names(self, awaited_and_there, names, sizeof names),
+           pf_coordinator_phase_name(self->phase), count_picked(self, delivered),
+           count_picked(self, expected), step_noun(self->phase),
+           pf_cs_names(self, pf_cs_awaited_now, names, sizeof names),
            (long long)(PF_MAX(self->step_deadline_ms - now_ms, 0) / 1000));
 }
 

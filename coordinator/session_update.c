@@ -47,8 +47,9 @@ enum pf_status pf_cs_heard(struct pf_coordinator_session *self, const struct pf_
     bool back = member->welcomed;
     member->welcomed = true;
     member->present = true;
+    pf_cs_recount(self, arrival->member);
     return pf_cs_event(self, PF_LOG_INFO, err, "%s %s (%u of %zu members)", member->name,
-                       back ? "is back" : "has joined", pf_cs_count_present(self),
+                       back ? "is back" : "has joined", pf_cs_count(self, PF_CLASS_PRESENT),
                        self->config.n_members);
 }
 
@@ -295,5 +296,6 @@ enum pf_status pf_coordinator_session_receive(struct pf_coordinator_session *sel
     if (message->kind != PF_MESSAGE_HELLO && !self->members[member].welcomed)
         return pf_cs_refuse(self, &arrival, PF_REASON_WRONG_RUN, 0, err, "say HELLO first");
     PF_TRY(handle(self, &arrival, err));
+    pf_cs_recount(self, member);
     return pf_cs_proceed(self, now_ms, err);
 }

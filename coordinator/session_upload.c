@@ -30,28 +30,14 @@ void pf_cs_set_update_bytes(struct pf_coordinator_session *self, size_t bytes)
 
 void pf_cs_reclaim_slots(struct pf_coordinator_session *self, int64_t now_ms)
 {
-    for (size_t i = 0; i < self->config.n_members; i++) {
+    while (pf_deadlines_next_ms(&self->stalls) <= now_ms) {
+        size_t i = pf_deadlines_first(&self->stalls);
         struct pf_member *member = &self->members[i];
-        if (member->update == NULL || now_ms - member->chunk_ms < self->config.upload_idle_ms)
-            continue;
         pf_log(PF_LOG_DEBUG, "%s: its upload stood still at %u of %u chunks and lost its place",
                member->name, member->n_received, self->n_update_chunks);
         pf_cs_forget_update(member);
+        pf_cs_recount(self, i);
     }
-}
-
-int64_t pf_cs_upload_wake_ms(const struct pf_coordinator_session *self)
-{
-    int64_t wake = INT64_MAX;
-    for (size_t i = 0; i < self->config.n_members; i++)
-        if (self->members[i].update != NULL)
-            wake = PF_MIN(wake, self->members[i].chunk_ms + self->config.upload_idle_ms);
-    return wake;
-}
-
-static bool uploading(const struct pf_coordinator_session *self, size_t member)
-{
-    return self->members[member].update != NULL;
 }
 
 static uint32_t max_slots(const struct pf_coordinator_session *self)
@@ -152,8 +138,9 @@ static enum pf_reason check_chunk(const struct pf_coordinator_session *self,
 static enum pf_reason check_slot(const struct pf_coordinator_session *self, size_t member,
                                  const struct pf_chunk *chunk, char *text, size_t size)
 {
-    if (self->n_update_chunks == 1 || uploading(self, member)) return PF_REASON_NONE;
-    uint32_t n = pf_cs_count(self, uploading);
+    bool uploads = self->members[member].update != NULL;
+    if (self->n_update_chunks == 1 || uploads) return PF_REASON_NONE;
+    uint32_t n = pf_cs_count(self, PF_CLASS_UPLOADING);
     if (chunk->chunk != 0)
         snprintf(text, size,
                  "chunk %u before chunk 0 was granted, or after a long pause: begin "

@@ -108,9 +108,48 @@ static void note_action(struct fixture *self, struct pf_coordinator_action *acti
     }
 }
 
+static int64_t due_ms(const struct pf_deadlines *deadlines, size_t member)
+{
+    uint32_t place = deadlines->places[member];
+    return place > 0 ? deadlines->heap[place - 1].at_ms : INT64_MAX;
+}
+
+struct member_counts {
+    bool is[PF_CLASS_N];
+    int64_t silence_ms, stall_ms, telling_ms;
+};
+
+static void note_counts(const struct pf_coordinator_session *session,
+                        struct member_counts counts[N_MEMBERS])
+{
+    for (size_t i = 0; i < N_MEMBERS; i++) {
+        memcpy(counts[i].is, session->members[i].is, sizeof counts[i].is);
+        counts[i].silence_ms = due_ms(&session->silences, i);
+        counts[i].stall_ms = due_ms(&session->stalls, i);
+        counts[i].telling_ms = due_ms(&session->tellings, i);
+    }
+}
+
+/* Whatever has changed was recounted: doing it again for all changes nothing. */
+static void assert_counts_hold(struct pf_coordinator_session *session)
+{
+    struct member_counts kept[N_MEMBERS], anew[N_MEMBERS];
+    uint32_t n_of[PF_CLASS_N] = {0};
+    memset(kept, 0, sizeof kept);
+    memset(anew, 0, sizeof anew);
+    note_counts(session, kept);
+    pf_cs_recount_all(session);
+    note_counts(session, anew);
+    assert_memory_equal(kept, anew, sizeof kept);
+    for (size_t i = 0; i < N_MEMBERS; i++)
+        for (size_t class = 0; class < PF_CLASS_N; class ++) n_of[class] += anew[i].is[class];
+    assert_memory_equal(session->n_of, n_of, sizeof n_of);
+}
+
 static void drain(struct fixture *self)
 {
     struct pf_coordinator_action action;
+    assert_counts_hold(self->session);
     while (pf_coordinator_session_next_action(self->session, &action)) {
         note_action(self, &action);
         pf_coordinator_action_finish(&action);

@@ -102,7 +102,7 @@ static void check(const struct chaos *self)
 {
     const struct fixture *fx = self->fx;
     const struct pf_coordinator_session *session = fx->session;
-    size_t counted = pf_cs_count_part(session, PF_PART_COUNTED);
+    size_t counted = pf_cs_count(session, PF_CLASS_COUNTED);
     if (session->sum != NULL) assert_int_equal(pf_sum_count(session->sum), counted);
     if (session->phase == PF_COORDINATOR_APPLYING) {
         assert_int_equal(pf_sum_count(fx->asked.sum), counted);

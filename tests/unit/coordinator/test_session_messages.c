@@ -309,6 +309,18 @@ static void test_restarted_member_joins_the_next_round(void **state)
     assert_int_equal(fx->asked.offer[DAVE].cohort, 4);
 }
 
+static void test_who_joins_is_counted_at_once(void **state)
+{
+    (void)state;
+    struct pf_coordinator_session_config config = fx_config();
+    struct fixture *fx = fx_create(&config);
+    fx_hello(fx, 1);
+    assert_non_null(strstr(fx->asked.events, "bob has joined (1 of 4 members)"));
+    fx_hello(fx, 0);
+    assert_non_null(strstr(fx->asked.events, "alice has joined (2 of 4 members)"));
+    fx_destroy(fx);
+}
+
 static void test_hello_repeated_before_the_offer_was_taken_up(void **state)
 {
     struct fixture *fx = *state;
@@ -440,6 +452,7 @@ int main(void)
         TEST(test_wrong_chunks),
         TEST(test_not_a_number),
         TEST(test_restarted_member_joins_the_next_round),
+        TEST(test_who_joins_is_counted_at_once),
         TEST(test_hello_repeated_before_the_offer_was_taken_up),
         TEST(test_hello_without_end_is_answered_by_welcome_alone),
         TEST(test_reconnected_member_goes_on),
