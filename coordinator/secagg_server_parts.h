@@ -17,7 +17,8 @@ struct pf_secagg_server {
     struct pf_secagg_server_config config;
     enum pf_secagg_phase phase;
     struct pf_member_set awaited[PF_SS_PHASES], delivered[PF_SS_PHASES];
-    struct pf_advert *adverts;                  /* [n_members]; of those who advertised */
+    struct pf_advert *adverts; /* [n_members]; of those who advertised */
+    uint64_t *key_heads;       /* [n_members]: how their mask keys begin, to be looked through */
     uint8_t (*randomness)[PF_RANDOMNESS_BYTES]; /* [n_members]; of those who revealed */
     uint8_t (*consents)[PF_SIGNATURE_BYTES];    /* [n_members]; of those who consented */
 
