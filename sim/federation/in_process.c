@@ -183,7 +183,7 @@ static void show(struct pf_in_process *self)
                       view.completed, view.n_rounds);
 }
 
-static bool all_over(const struct pf_in_process *self)
+static bool all_over(struct pf_in_process *self)
 {
     return self->ended && !self->action_in_hand && pf_ip_players_over(self);
 }

@@ -68,6 +68,7 @@ struct pf_in_process {
 
     size_t n_players;
     struct pf_player *players;
+    size_t n_over; /* the first of them, known to be over */
 
     uint32_t drop_round; /* that `drops` is for */
     uint8_t *drops;      /* [n_players]: enum pf_in_process_step, N_STEPS: stays */
@@ -109,7 +110,7 @@ enum pf_status pf_ip_create_players(struct pf_in_process *self, struct pf_error 
 void pf_ip_destroy_players(struct pf_in_process *self);
 void pf_ip_player_event(struct pf_in_process *self, const struct pf_event *event,
                         const struct pf_message *message);
-bool pf_ip_players_over(const struct pf_in_process *self);
+bool pf_ip_players_over(struct pf_in_process *self);
 void pf_ip_conclude_players(struct pf_in_process *self);
 
 /* in_process_coordinator.c */

@@ -371,15 +371,18 @@ void pf_ip_destroy_players(struct pf_in_process *self)
     pf_roster_destroy(self->roster);
 }
 
-bool pf_ip_players_over(const struct pf_in_process *self)
+static bool player_over(const struct pf_player *player)
 {
     struct pf_participant_view view;
-    for (size_t i = 0; i < self->n_players; i++) {
-        const struct pf_player *player = &self->players[i];
-        if (player->gone) continue;
-        if (player->session == NULL || !session_over(player->session, &view)) return false;
-    }
-    return true;
+    return player->gone || (player->session != NULL && session_over(player->session, &view));
+}
+
+bool pf_ip_players_over(struct pf_in_process *self)
+{
+    /* Who is over stays so, and need not be looked at again. */
+    while (self->n_over < self->n_players && player_over(&self->players[self->n_over]))
+        self->n_over++;
+    return self->n_over == self->n_players;
 }
 
 void pf_ip_conclude_players(struct pf_in_process *self)
