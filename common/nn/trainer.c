@@ -61,28 +61,28 @@ static size_t y_floats(const struct pf_trainer *self, size_t l)
 }
 
 /* A layer's gradient becomes that of the layer before in place, image by image, while lines are in
- * cache; only where an image changes its size it moves to the other buffer. */
-static void share_gradients(struct pf_trainer *self, float *current, float *other)
+ * cache; only where an image changes its size it moves to the other of two buffers.  Which of them
+ * a layer has, and how many floats each needs. */
+static void share_gradients(const struct pf_trainer *self, size_t *buffer, size_t floats[2])
 {
+    size_t current = 0;
+    floats[0] = floats[1] = 0;
     for (size_t l = self->n_plans; l-- > 0;) {
-        self->g[l] = current;
-        if (l > 0 && y_floats(self, l) == y_floats(self, l - 1)) continue;
-        float *swap = current;
-        current = other;
-        other = swap;
+        buffer[l] = current;
+        floats[current] = PF_MAX(floats[current], y_floats(self, l));
+        if (l > 0 && y_floats(self, l) != y_floats(self, l - 1)) current = 1 - current;
     }
 }
 
 /* Nothing here need be zero: whatever is read outside of what was written is masked. */
 static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
 {
-    size_t guard = pf_round_up(PF_PLANE_GUARD, PF_GROUP), total = 0, largest = 0;
+    size_t guard = pf_round_up(PF_PLANE_GUARD, PF_GROUP), total = 0;
+    size_t buffer[PF_MAX_LAYERS], floats[2];
     /* ≤ 4,096 images · 4,096 channels · 65,536 pixels · 516 planes < 2^50 floats: no overflow. */
-    for (size_t l = 0; l < self->n_plans; l++) {
-        total += y_floats(self, l) + 2 * guard;
-        largest = PF_MAX(largest, y_floats(self, l));
-    }
-    size_t bytes = (total + 2 * largest) * sizeof(float);
+    for (size_t l = 0; l < self->n_plans; l++) total += y_floats(self, l) + 2 * guard;
+    share_gradients(self, buffer, floats);
+    size_t bytes = (total + floats[0] + floats[1]) * sizeof(float);
     self->arena = pf_arena_take(bytes);
     self->streams = bytes > CACHED_BYTES;
     if (self->arena == NULL)
@@ -95,7 +95,8 @@ static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
         self->y[l] = next + guard;
         next = self->y[l] + y_floats(self, l) + guard;
     }
-    share_gradients(self, next, next + largest);
+    for (size_t l = 0; l < self->n_plans; l++)
+        self->g[l] = buffer[l] == 0 ? next : next + floats[0];
     return PF_OK;
 }
 
