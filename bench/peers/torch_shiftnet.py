@@ -133,6 +133,7 @@ def main():
         seconds.append(time.perf_counter() - begin)
     median = statistics.median(seconds[2:])
     print(json.dumps({"bench": "torch", "mode": options.mode, "version": torch.__version__,
+                      "network": ",".join(map(str, options.filters)),
                       "shift": options.shift, "channels_last": options.channels_last,
                       "threads": options.threads, "images_per_s": round(options.batch / median)}))
 
