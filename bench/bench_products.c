@@ -236,26 +236,26 @@ static void free_packed(struct packed *packed)
     for (size_t i = 0; i < PF_ARRAY_LENGTH(all); i++) pf_free(all[i]);
 }
 
+static void packed_product(const struct packed *p, const struct pf_survivor_lists *lists,
+                           const float *from, float *to)
+{
+    struct pf_ahead none = {.ranges = {{0}}};
+    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++) {
+        struct pf_sink sink = sink_of(to, PF_TILE, step, t);
+        p->kernels->packed(&sink, lists->start, lists->survivors, from + t * step, p->n, &none);
+    }
+}
+
 static void packed_forward(const void *work)
 {
     const struct packed *p = work;
-    struct pf_ahead none = {.ranges = {{0}}};
-    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++) {
-        struct pf_sink sink = sink_of(p->y, PF_TILE, step, t);
-        p->kernels->packed(&sink, p->plan->forward.start, p->plan->forward.survivors,
-                           p->x + t * step, p->n, &none);
-    }
+    packed_product(p, &p->plan->forward, p->x, p->y);
 }
 
 static void packed_back(const void *work)
 {
     const struct packed *p = work;
-    struct pf_ahead none = {.ranges = {{0}}};
-    for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++) {
-        struct pf_sink sink = sink_of(p->dx, PF_TILE, step, t);
-        p->kernels->packed(&sink, p->plan->backward.start, p->plan->backward.survivors,
-                           p->dy + t * step, p->n, &none);
-    }
+    packed_product(p, &p->plan->backward, p->dy, p->dx);
 }
 
 static void packed_weights(const void *work)
