@@ -538,6 +538,28 @@ static void test_a_graph_other_than_the_committed_one_is_refused(void **state)
     mini_expect_sum(&m);
 }
 
+/* Randomness chosen for us, with a cohort digest and a graph that fit it: only our own commitment
+ * tells. */
+static void test_a_part_of_the_graph_in_ones_own_name_is_refused(void **state)
+{
+    (void)state;
+    struct mini_member *victim = &m.members[VICTIM];
+    const struct pf_digest honest = victim->advert.randomness_commitment;
+    uint8_t chosen[PF_RANDOMNESS_BYTES] = {7}, own[PF_RANDOMNESS_BYTES];
+    victim->advert.randomness_commitment = pf_commit_randomness(&m.context, VICTIM, chosen);
+    mini_to(&m, MINI_REVEALED); /* the digest that is shown has the chosen one in it */
+    memcpy(own, victim->randomness, sizeof own);
+    memcpy(victim->randomness, chosen, sizeof chosen);
+    mini_close_list(&m);
+    fresh_list();
+    list_is_refused(PF_REASON_GRAPH);
+    memcpy(victim->randomness, own, sizeof own); /* ours after all, which does not fit the digest */
+    mini_close_list(&m);
+    fresh_list();
+    list_is_refused(PF_REASON_GRAPH);
+    victim->advert.randomness_commitment = honest;
+}
+
 static void test_other_neighbours_than_the_graphs_are_refused(void **state)
 {
     (void)state;
@@ -631,6 +653,7 @@ int main(void)
         TEST(test_too_few_sharers_are_refused),
         REGULAR(test_cohorts_that_are_refused_before_anything_is_revealed),
         REGULAR(test_a_graph_other_than_the_committed_one_is_refused),
+        REGULAR(test_a_part_of_the_graph_in_ones_own_name_is_refused),
         REGULAR(test_other_neighbours_than_the_graphs_are_refused),
         REGULAR(test_regular_parameters_that_do_not_protect_are_refused),
         REGULAR(test_boxes_of_a_regular_round),
