@@ -245,3 +245,29 @@ void pf_lagrange_combine(const struct pf_lagrange *self, const struct pf_scalar 
     pf_scalar_wipe(&term);
     sodium_stackzero(STACK_TRACES_BYTES);
 }
+
+/* With w_i = 1/Π_{j≠i} (x_i − x_j), the polynomial takes the value y at x if and only if
+ * Σ w_i·(y_i − y)/(x − x_i) = 0 (the barycentric form).  w_i is coefficient[i]·x[i], but for a
+ * factor that all have; fractions are added as fractions, so that nothing is inverted. */
+bool pf_lagrange_agrees(const struct pf_lagrange *self, const struct pf_scalar *shares, uint32_t x,
+                        const struct pf_scalar *share)
+{
+    const struct pf_scalar at = from_u64(x);
+    struct pf_scalar above = from_u64(0), below = from_u64(1), term, distance;
+    for (size_t i = 0; i < self->n; i++) {
+        const struct pf_scalar there = from_u64(self->x[i]);
+        crypto_core_ristretto255_scalar_sub(distance.bytes, at.bytes, there.bytes);
+        crypto_core_ristretto255_scalar_sub(term.bytes, shares[i].bytes, share->bytes);
+        multiply(&term, &term, &self->coefficients[i]);
+        multiply(&term, &term, &there);
+        multiply(&term, &term, &below);
+        multiply(&above, &above, &distance);
+        add(&above, &above, &term);
+        multiply(&below, &below, &distance);
+    }
+    bool agrees = sodium_is_zero(above.bytes, sizeof above.bytes);
+    pf_scalar_wipe(&above);
+    pf_scalar_wipe(&term);
+    sodium_stackzero(STACK_TRACES_BYTES);
+    return agrees;
+}

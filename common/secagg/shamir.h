@@ -50,4 +50,9 @@ bool pf_lagrange_fits(const struct pf_lagrange *self, const uint32_t *x, size_t 
 void pf_lagrange_combine(const struct pf_lagrange *self, const struct pf_scalar *shares,
                          struct pf_scalar *secret);
 
+/* Whether `share`, at x, lies on the polynomial of these shares.  x not 0; it may be one of the xs.
+ */
+bool pf_lagrange_agrees(const struct pf_lagrange *self, const struct pf_scalar *shares, uint32_t x,
+                        const struct pf_scalar *share);
+
 #endif

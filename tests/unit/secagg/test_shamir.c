@@ -306,6 +306,28 @@ static void fits_only_the_same_xs_in_the_same_order(void **state)
     assert_false(pf_lagrange_fits(lagrange, (const uint32_t[]){5, 2, 8, 9}, 4));
 }
 
+static void shares_of_one_polynomial_agree_and_others_do_not(void **state)
+{
+    (void)state;
+    enum { N = 9 };
+    static const uint32_t x[N] = {3, 1, 10000, 7, 2, 4294967295u, 12, 5, 6};
+    for (uint32_t threshold = 1; threshold < N; threshold++) {
+        struct pf_scalar secret, shares[N];
+        PF_CLEANUP(pf_lagrange_destroyp) struct pf_lagrange *lagrange = NULL;
+        pf_scalar_random(&secret);
+        split(&secret, threshold, x, N, shares);
+        assert_int_equal(pf_lagrange_create(x, threshold, &lagrange, NULL), PF_OK);
+        for (size_t i = 0; i < N; i++) { /* those it is made of, too */
+            struct pf_scalar wrong = shares[i];
+            assert_true(pf_lagrange_agrees(lagrange, shares, x[i], &shares[i]));
+            wrong.bytes[i] ^= 1;
+            assert_false(pf_lagrange_agrees(lagrange, shares, x[i], &wrong));
+            if (threshold > 1) /* elsewhere */
+                assert_false(pf_lagrange_agrees(lagrange, shares, x[i] + 20, &shares[i]));
+        }
+    }
+}
+
 static void valid_means_below_the_order(void **state)
 {
     (void)state;
@@ -341,6 +363,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_shared_is_refused),
         cmocka_unit_test(most_shares_are_accepted),
         cmocka_unit_test(fits_only_the_same_xs_in_the_same_order),
+        cmocka_unit_test(shares_of_one_polynomial_agree_and_others_do_not),
         cmocka_unit_test(valid_means_below_the_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
