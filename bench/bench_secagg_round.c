@@ -373,7 +373,7 @@ static double replay(struct scene *scene, struct pf_unmasking **unmasking, doubl
     } while (pf_secagg_server_phase(server) != PF_SECAGG_UNMASKING);
     DO(pf_secagg_server_take(server, unmasking, &scene_error));
     double middle = pf_clock_seconds();
-    DO(pf_unmasking_run(*unmasking, scene->pool, &scene_error));
+    DO(pf_unmasking_run(*unmasking, scene->pool, NULL, &scene_error));
     double end = pf_clock_seconds();
     *unmask_seconds = end - middle;
     pf_secagg_server_destroy(server);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/combine/combine.h"
 #include "proto/model_file.h"
@@ -152,9 +153,16 @@ static enum pf_status take_masks_off(struct pf_jobs *self, const struct job *job
                                      struct pf_error *err)
 {
     struct pf_job_result *result = job->result;
+    const struct pf_progress progress = {.stop = &self->stop};
+    const struct pf_unmask_effort *effort = &job->unmasking->effort;
     PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = NULL;
     PF_TRY(pf_codec_create(&job->codec, &codec, err));
-    PF_TRY(pf_unmasking_run(job->unmasking, self->pool, err));
+    PF_TRY(pf_unmasking_run(job->unmasking, self->pool, &progress, err));
+    if (effort->n_liars > 0)
+        pf_log(
+            PF_LOG_WARNING,
+            "round %u: shares that do not fit came from %u members, or were dealt to them so: %s",
+            result->number, effort->n_liars, effort->liars);
     struct pf_error bad;
     enum pf_status status = pf_codec_decode(codec, job->unmasking->sum, job->unmasking->n_survivors,
                                             mean, result->figures, &bad);

@@ -208,7 +208,7 @@ static enum pf_status unmask(struct pf_in_process *self, struct pf_coordinator_a
     PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = NULL;
     PF_CLEANUP(pf_freep) float *mean = PF_ALLOC(self->n_parameters, float);
     if (mean == NULL) return pf_no_memory(err, "a mean");
-    PF_TRY(pf_unmasking_run(unmasking, self->pool, err));
+    PF_TRY(pf_unmasking_run(unmasking, self->pool, NULL, err));
     PF_TRY(pf_codec_create(&action->codec, &codec, err));
     enum pf_status status =
         pf_codec_decode(codec, unmasking->sum, unmasking->n_survivors, mean, self->figures, err);

@@ -394,7 +394,7 @@ static void unmask(struct course *self)
         self->result->ended = err;
         return;
     }
-    if (status == PF_OK) status = pf_unmasking_run(unmasking, NULL, &err);
+    if (status == PF_OK) status = pf_unmasking_run(unmasking, NULL, NULL, &err);
     if (status == PF_OK)
         check_sum(self, unmasking->sum);
     else

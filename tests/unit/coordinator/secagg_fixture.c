@@ -402,7 +402,7 @@ void fixture_expect_sum(struct fixture *self, uint64_t survivors)
     struct pf_error err = {0};
     assert_true(pf_secagg_server_can_unmask(self->server));
     if (pf_secagg_server_take(self->server, &unmasking, &err) != PF_OK) fail_msg("%s", err.text);
-    if (pf_unmasking_run(unmasking, NULL, &err) != PF_OK) fail_msg("%s", err.text);
+    if (pf_unmasking_run(unmasking, NULL, NULL, &err) != PF_OK) fail_msg("%s", err.text);
     assert_int_equal(unmasking->n_survivors, __builtin_popcountll(survivors));
     for (size_t c = 0; c < pf_ring_length(unmasking->sum); c++) {
         int64_t plain = 0;

@@ -316,7 +316,7 @@ void sx_apply(struct secure_fixture *self)
     assert_int_equal(fx->session->phase, PF_COORDINATOR_APPLYING);
     assert_non_null(fx->asked.unmasking);
     must(pf_codec_create(&fx->asked.codec, &codec, &err), &err);
-    must(pf_unmasking_run(fx->asked.unmasking, NULL, &err), &err);
+    must(pf_unmasking_run(fx->asked.unmasking, NULL, NULL, &err), &err);
     must(pf_codec_decode(codec, fx->asked.unmasking->sum, fx->asked.unmasking->n_survivors,
                          self->mean, self->figures, &err),
          &err);

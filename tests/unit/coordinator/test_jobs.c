@@ -10,7 +10,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/base/memory.h"
 #include "coordinator/jobs.h"
 #include "proto/model_file.h"
 #include "secure_fixture.h"
@@ -23,11 +25,18 @@ struct bench {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     size_t n_ready, n_taken;
+    bool take_at_once; /* from the worker, for a result that its destruction would lose */
+    enum pf_status taken;
 };
 
 static void ready(void *context)
 {
     struct bench *bench = context;
+    if (bench->take_at_once) {
+        struct pf_job_result *result = pf_jobs_take(bench->jobs);
+        bench->taken = result->status;
+        pf_job_result_destroy(result);
+    }
     pthread_mutex_lock(&bench->mutex);
     bench->n_ready++;
     pthread_cond_signal(&bench->changed);
@@ -298,6 +307,43 @@ static void test_destroyed_with_work_left(void **state)
     /* The teardown destroys; a leak or a hang fails the test. */
 }
 
+/* Seeds that would be searched for some seconds: nothing fits. */
+static void deal_nonsense(struct pf_unmasking *unmasking)
+{
+    enum { N_SHARES = 400 };
+    unmasking->threshold = N_SHARES / 2;
+    for (uint32_t i = 0; i < unmasking->n_targets; i++) {
+        struct pf_unmask_target *target = &unmasking->targets[i];
+        target->n_shares = N_SHARES;
+        target->x = pf_realloc(target->x, N_SHARES, sizeof *target->x);
+        target->shares = pf_realloc(target->shares, N_SHARES, sizeof *target->shares);
+        assert_true(target->x != NULL && target->shares != NULL);
+        for (uint32_t k = 0; k < N_SHARES; k++) {
+            target->x[k] = k + 1;
+            pf_scalar_random(&target->shares[k]);
+        }
+    }
+}
+
+static void test_destroyed_while_wrong_shares_are_looked_for(void **state)
+{
+    struct bench *bench = *state;
+    assert_int_equal(pf_jobs_combine(bench->jobs, 0, NULL), PF_OK);
+    PF_CLEANUP(pf_job_result_destroyp) struct pf_job_result *combined = wait_result(bench);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *before = decode(combined);
+    struct secure_fixture *sx = masked_round(before);
+    deal_nonsense(sx->fx->asked.unmasking);
+    bench->take_at_once = true;
+    assert_int_equal(
+        pf_jobs_apply_secure(bench->jobs, 1, &sx->fx->asked.unmasking, &sx->fx->asked.codec, NULL),
+        PF_OK);
+    usleep(200000); /* it has begun by now */
+    pf_jobs_destroy(bench->jobs);
+    bench->jobs = NULL;
+    assert_int_equal(bench->taken, PF_INTERRUPTED);
+    sx_destroy(sx);
+}
+
 static void test_chunks_of_a_model(void **state)
 {
     (void)state;
@@ -331,6 +377,7 @@ int main(void)
         TEST(test_impossible_sums_are_refused),
         TEST(test_apply_of_nothing_fails_with_a_sentence),
         TEST(test_destroyed_with_work_left),
+        TEST(test_destroyed_while_wrong_shares_are_looked_for),
         cmocka_unit_test(test_chunks_of_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

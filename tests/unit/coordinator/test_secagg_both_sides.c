@@ -162,7 +162,7 @@ static void expect_mean(struct both *both, uint64_t survivors)
     uint64_t figures[PF_FIGURE_N], examples = 0, correct = 0, n = 0;
     struct pf_error err = {0};
     if (pf_secagg_server_take(server, &unmasking, &err) != PF_OK ||
-        pf_unmasking_run(unmasking, NULL, &err) != PF_OK ||
+        pf_unmasking_run(unmasking, NULL, NULL, &err) != PF_OK ||
         pf_codec_create(pf_secagg_server_codec(server), &codec, &err) != PF_OK ||
         pf_codec_decode(codec, unmasking->sum, unmasking->n_survivors, mean, figures, &err) !=
             PF_OK)

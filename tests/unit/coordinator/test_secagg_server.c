@@ -362,7 +362,7 @@ static void a_liar_is_refused_by_name_where_none_are_to_spare(void **state)
         if (i != 3) fixture_step(f, i);
     fixture_step(f, 5);
     assert_int_equal(pf_secagg_server_take(f->server, &unmasking, &err), PF_OK);
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "no 5 of 5 shares"));
     assert_non_null(strstr(err.text, "members 0, 1, 2, 3, 5 "));
     fixture_destroy(f);

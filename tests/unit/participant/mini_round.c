@@ -436,7 +436,7 @@ enum pf_status mini_sum(const struct mini_round *self, float *mean, uint64_t fig
                          pf_ring_packed_size(pf_codec_ring_length(codec), config.modulus_bits));
         pf_ring_add_packed(unmasking->sum, self->members[i].masked.bytes);
     }
-    PF_TRY(pf_unmasking_run(unmasking, NULL, err));
+    PF_TRY(pf_unmasking_run(unmasking, NULL, NULL, err));
     return pf_codec_decode(codec, unmasking->sum, unmasking->n_survivors, mean, figures, err);
 }
 

@@ -164,7 +164,7 @@ static size_t n_wrong(const struct world *world, const struct pf_ring *sum)
 static void expect_sum(struct world *world, struct pf_unmasking *unmasking, struct pf_pool *pool)
 {
     struct pf_error err = {0};
-    if (pf_unmasking_run(unmasking, pool, &err) != PF_OK) fail_msg("%s", err.text);
+    if (pf_unmasking_run(unmasking, pool, NULL, &err) != PF_OK) fail_msg("%s", err.text);
     assert_int_equal(n_wrong(world, unmasking->sum), 0);
     pf_unmasking_destroy(unmasking);
 }
@@ -297,7 +297,7 @@ static void wrong_shares_without_spare_ones_are_refused_by_name(void **state)
     struct pf_error err = {0};
     struct pf_unmasking *unmasking = make_unmasking(&world, dropped, 4);
     spoil(&unmasking->targets[2], 1);
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "member 7: no 4 of 4 shares"));
     assert_non_null(strstr(err.text, "self mask"));
     assert_non_null(strstr(err.text, "members 1, 4, 7, 10 "));
@@ -306,7 +306,7 @@ static void wrong_shares_without_spare_ones_are_refused_by_name(void **state)
     unmasking = make_unmasking(&world, dropped, 5); /* one spare for two liars */
     spoil(&unmasking->targets[3], 0);
     spoil(&unmasking->targets[3], 4);
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "member 10: no 4 of 5 shares"));
     assert_non_null(strstr(err.text, "mask key"));
     pf_unmasking_destroy(unmasking);
@@ -322,12 +322,12 @@ static void a_seed_that_was_not_advertised_is_refused(void **state)
     make_world(&world, 4, 3, false);
     struct pf_unmasking *unmasking = make_unmasking(&world, dropped, 4);
     unmasking->targets[2].advert.mask_key[0] ^= 1;
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "member 7"));
     pf_unmasking_destroy(unmasking);
     unmasking = make_unmasking(&world, dropped, 4);
     unmasking->targets[1].advert.self_commitment.bytes[31] ^= 1;
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "member 4"));
     pf_unmasking_destroy(unmasking);
     pf_free(world.parties);
@@ -342,7 +342,7 @@ static void a_neighbour_without_a_mask_key_is_refused(void **state)
     make_world(&world, 4, 3, false);
     struct pf_unmasking *unmasking = make_unmasking(&world, dropped, 4);
     memset(unmasking->targets[1].advert.mask_key, 0, 32);
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "member 7 dropped"));
     pf_unmasking_destroy(unmasking);
     pf_free(world.parties);
@@ -357,7 +357,7 @@ static void long_lists_of_names_are_cut(void **state)
     make_world(&world, MAX_PARTIES, MAX_PARTIES, false);
     struct pf_unmasking *unmasking = make_unmasking(&world, dropped, MAX_PARTIES);
     for (uint32_t i = 0; i < MAX_PARTIES; i++) spoil(&unmasking->targets[i], 3);
-    assert_int_equal(pf_unmasking_run(unmasking, NULL, &err), PF_REFUSED);
+    assert_int_equal(pf_unmasking_run(unmasking, NULL, NULL, &err), PF_REFUSED);
     assert_non_null(strstr(err.text, "members 1, 4, 7, 10, "));
     assert_non_null(strstr(err.text, " … (seeds lost of: 1, 4, "));
     assert_string_equal(err.text + strlen(err.text) - strlen(" …)"), " …)");
