@@ -245,6 +245,10 @@ static void mask_keys_agree_on_both_sides_and_nowhere_else(void **state)
         pf_pair_mask_key(1, 2, a.secret, a.public, b.public, &context, &another, other, NULL),
         PF_OK);
     assert_memory_not_equal(ab, other, 32);
+    /* What the two agree on, known to nobody else: another secret, all that is public as it was. */
+    assert_int_equal(
+        pf_pair_mask_key(1, 2, c.secret, a.public, b.public, &context, &list, other, NULL), PF_OK);
+    assert_memory_not_equal(ab, other, 32);
     /* A third member with the second's key. */
     assert_int_equal(
         pf_pair_mask_key(1, 3, a.secret, a.public, b.public, &context, &list, other, NULL), PF_OK);
@@ -285,6 +289,11 @@ static void seeds_give_different_keys_for_different_ends(void **state)
     pf_mask_secret(&seed, secret);
     pf_self_mask_key(&seed, &context, key);
     pf_self_mask_key(&seed, &another, other);
+    struct pf_scalar another_seed = seed;
+    uint8_t of_another[32];
+    another_seed.bytes[31] ^= 1;
+    pf_self_mask_key(&another_seed, &context, of_another);
+    assert_memory_not_equal(key, of_another, 32);
     struct pf_digest commitment = pf_commit_self(&context, 0, &seed);
     assert_memory_not_equal(key, other, 32); /* no mask serves two rounds */
     assert_memory_not_equal(key, secret, 32);
@@ -305,13 +314,53 @@ static struct pf_share_key share_key_of(const struct key_pair *own, const struct
     return key;
 }
 
+/* tests/vectors/secagg_keys.py */
+static void known_answers(void **state)
+{
+    (void)state;
+    static const char *const known[] = {
+        "b59c54c1c99f7cac31b1536edd823e4ace027c14cfdeea57faee712092415293",
+        "5f359cc3d37096918d60b64e15bface56ca1f55889a29a2998180c3fb5d1b69c",
+        "aa866fac73072b133b9524436aa0c1351b9e67a71b61f11e307611589cd46b37",
+        "836ba6bc85c5a8af2e7b43cb668755abbe3063b7267101daad9e203a16f970f7"};
+    struct pf_digest context = digest_of(1), list = digest_of(2);
+    struct pf_scalar seed = {{0}};
+    struct key_pair one, two;
+    struct pf_share_key share_key;
+    uint8_t keys[4][32];
+    memset(seed.bytes, 7, 31);
+    for (uint8_t i = 0; i < 32; i++) {
+        one.secret[i] = i;
+        two.secret[i] = (uint8_t)(100 + i);
+    }
+    crypto_scalarmult_curve25519_base(one.public, one.secret);
+    crypto_scalarmult_curve25519_base(two.public, two.secret);
+    pf_mask_secret(&seed, keys[0]);
+    pf_self_mask_key(&seed, &context, keys[1]);
+    assert_int_equal(
+        pf_pair_mask_key(9, 3, two.secret, two.public, one.public, &context, &list, keys[2], NULL),
+        PF_OK);
+    assert_int_equal(
+        pf_share_key_derive(one.secret, one.public, two.public, &context, &list, &share_key, NULL),
+        PF_OK);
+    memcpy(keys[3], share_key.bytes, 32);
+    for (size_t i = 0; i < 4; i++) {
+        char hex[65];
+        sodium_bin2hex(hex, sizeof hex, keys[i], 32);
+        assert_string_equal(hex, known[i]);
+    }
+}
+
 static void boxes_open_where_they_belong_and_nowhere_else(void **state)
 {
     (void)state;
     struct key_pair a = make_pair(), b = make_pair(), c = make_pair();
     struct pf_share_key ab = share_key_of(&a, &b, 1, 2), ba = share_key_of(&b, &a, 1, 2);
+    /* The last: all that is public as it was, without either's secret. */
+    struct key_pair guess = b;
+    memcpy(guess.secret, c.secret, sizeof guess.secret);
     struct pf_share_key wrong[] = {share_key_of(&b, &a, 9, 2), share_key_of(&b, &a, 1, 9),
-                                   share_key_of(&c, &a, 1, 2)};
+                                   share_key_of(&c, &a, 1, 2), share_key_of(&guess, &a, 1, 2)};
     struct pf_share_pair pair, opened = {0};
     uint8_t box[PF_SHARE_BOX_BYTES], back[PF_SHARE_BOX_BYTES];
     pf_scalar_random(&pair.self);
@@ -392,6 +441,7 @@ int main(void)
         cmocka_unit_test(mask_keys_agree_on_both_sides_and_nowhere_else),
         cmocka_unit_test(keys_without_a_secret_are_refused),
         cmocka_unit_test(seeds_give_different_keys_for_different_ends),
+        cmocka_unit_test(known_answers),
         cmocka_unit_test(boxes_open_where_they_belong_and_nowhere_else),
         cmocka_unit_test(boxes_with_no_scalars_are_refused),
         cmocka_unit_test(consents_are_bound_to_everything),

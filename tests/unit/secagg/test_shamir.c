@@ -132,6 +132,60 @@ static void fewer_shares_fit_every_secret(void **state)
     }
 }
 
+/* coefficients[n] of the polynomial through the points: Newton's divided differences, expanded. */
+static void interpolate(const uint32_t *x, const struct pf_scalar *y, size_t n,
+                        struct pf_scalar *coefficients)
+{
+    struct pf_scalar difference[MAX_N], term;
+    memcpy(difference, y, n * sizeof *y);
+    for (size_t k = 1; k < n; k++)
+        for (size_t i = n - 1; i >= k; i--) {
+            struct pf_scalar distance = small(x[i] - x[i - k]);
+            assert_int_equal(crypto_core_ristretto255_scalar_invert(distance.bytes, distance.bytes),
+                             0);
+            crypto_core_ristretto255_scalar_sub(term.bytes, difference[i].bytes,
+                                                difference[i - 1].bytes);
+            crypto_core_ristretto255_scalar_mul(difference[i].bytes, term.bytes, distance.bytes);
+        }
+    memset(coefficients, 0, n * sizeof *coefficients);
+    for (size_t k = n; k-- > 0;) { /* times (z − x[k]), plus difference[k] */
+        struct pf_scalar at = small(x[k]);
+        for (size_t i = n; i-- > 0;) {
+            crypto_core_ristretto255_scalar_mul(term.bytes, coefficients[i].bytes, at.bytes);
+            struct pf_scalar lower = i > 0 ? coefficients[i - 1] : difference[k];
+            crypto_core_ristretto255_scalar_sub(coefficients[i].bytes, lower.bytes, term.bytes);
+        }
+    }
+}
+
+/* What it draws is either the coefficients of a polynomial or its forward differences at 0. */
+static void all_that_is_drawn_is_drawn_anew(void **state)
+{
+    (void)state;
+    enum { T = 6, RUNS = 3 };
+    static const uint32_t xs[2][T] = {{1, 2, 3, 4, 5, 6}, {1000, 2000, 3000, 4000, 5000, 6000}};
+    const struct pf_scalar secret = small(77);
+    struct pf_scalar drawn[2 * RUNS * 2 * T];
+    size_t n = 0;
+    for (size_t run = 0; run < 2 * RUNS; run++) {
+        struct pf_scalar shares[T], values[T] = {secret};
+        split(&secret, T, xs[run % 2], T, shares);
+        interpolate(xs[run % 2], shares, T, &drawn[n]);
+        assert_true(equal(&drawn[n], &secret));
+        drawn[n] = shares[0]; /* once is enough */
+        n += T;
+        for (size_t i = 1; run % 2 == 0 && i < T; i++) values[i] = shares[i - 1];
+        for (size_t k = 1; run % 2 == 0 && k < T; k++) {
+            for (size_t i = T - 1; i >= k; i--)
+                crypto_core_ristretto255_scalar_sub(values[i].bytes, values[i].bytes,
+                                                    values[i - 1].bytes);
+            drawn[n++] = values[k]; /* Δᵏp(0) */
+        }
+    }
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b < a; b++) assert_false(equal(&drawn[a], &drawn[b]));
+}
+
 /* χ² of the lowest byte of the shares of one fixed secret: 255 degrees of freedom, σ = 22.6. */
 static void a_share_is_uniform_whatever_the_secret(void **state)
 {
@@ -356,6 +410,7 @@ int main(void)
         cmocka_unit_test(any_threshold_of_shares_gives_the_secret_and_fewer_do_not),
         cmocka_unit_test(many_shares_give_the_secret),
         cmocka_unit_test(fewer_shares_fit_every_secret),
+        cmocka_unit_test(all_that_is_drawn_is_drawn_anew),
         cmocka_unit_test(a_share_is_uniform_whatever_the_secret),
         cmocka_unit_test(threshold_one_shares_are_the_secret),
         cmocka_unit_test(known_answers),
