@@ -209,15 +209,6 @@ static bool same_advert(const struct pf_advert *a, const struct pf_advert *b)
            pf_digest_equal(&a->randomness_commitment, &b->randomness_commitment);
 }
 
-/* X25519 gives nothing with some public keys, whatever the secret; one's neighbours would refuse
- * the whole list. */
-static bool key_serves(const uint8_t public[32])
-{
-    static const uint8_t any_secret[32] = {1};
-    uint8_t agreed[32];
-    return crypto_scalarmult_curve25519(agreed, any_secret, public) == 0;
-}
-
 static uint64_t key_head(const uint8_t public[32])
 {
     uint64_t head;
@@ -258,7 +249,8 @@ enum pf_status pf_secagg_server_advertise(struct pf_secagg_server *self, uint32_
         return PF_SS_REFUSE(reason, PF_REASON_SIGNATURE, err,
                             "the keys of %s are not signed by its identity for this round",
                             pf_ss_name(self, member));
-    if (!key_serves(advert->channel_key) || !key_serves(advert->mask_key))
+    /* One's neighbours would refuse the whole list. */
+    if (!pf_public_key_serves(advert->channel_key) || !pf_public_key_serves(advert->mask_key))
         return PF_SS_REFUSE(reason, PF_REASON_SIGNATURE, err,
                             "%s advertised a key that gives no secret", pf_ss_name(self, member));
     uint32_t owner = find_mask_key(self, member, advert->mask_key);

@@ -199,6 +199,7 @@ struct peer_job {
     enum pf_status *status; /* [n_neighbours]: PF_OK, PF_CORRUPT (signature), PF_REFUSED (key) */
 };
 
+/* Its mask key is used only when the update is masked, too late to do without it. */
 static void greet_peer(void *context, size_t i)
 {
     const struct peer_job *job = context;
@@ -207,6 +208,8 @@ static void greet_peer(void *context, size_t i)
     const uint8_t *sign = config->roster->members[peer->advert.member].sign;
     if (!pf_advert_verify(&peer->advert, &config->context, sign))
         job->status[i] = PF_CORRUPT;
+    else if (!pf_public_key_serves(peer->advert.mask_key))
+        job->status[i] = PF_REFUSED;
     else
         job->status[i] =
             pf_share_key_derive(job->self->channel_secret, job->self->advertise.advert.channel_key,

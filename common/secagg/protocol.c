@@ -234,6 +234,13 @@ void pf_self_mask_key(const struct pf_scalar *seed, const struct pf_digest *cont
     hash_end(&hash, key);
 }
 
+bool pf_public_key_serves(const uint8_t public[32])
+{
+    static const uint8_t any_secret[32] = {1};
+    uint8_t agreed[crypto_scalarmult_curve25519_BYTES];
+    return crypto_scalarmult_curve25519(agreed, any_secret, public) == 0;
+}
+
 /* Begins a hash whose key is what X25519 gives both; the caller adds its fields.  The keys stand in
  * ascending order, so that both sides come to the same. */
 static enum pf_status hash_begin_agreed(struct hash *hash, const char *label,

@@ -95,6 +95,9 @@ struct pf_digest pf_key_list_digest(const struct pf_digest *cohort, uint32_t n_c
                                     const uint8_t (*randomness)[PF_RANDOMNESS_BYTES],
                                     const struct pf_advert *adverts);
 
+/* False for the few X25519 keys (of low order) that give no secret, whoever uses them. */
+bool pf_public_key_serves(const uint8_t public[32]);
+
 /* Key of the mask between two members: BLAKE2b(X25519(secret, peer), both keys, both indices,
  * context, list).  The indices keep a member that advertises somebody else's key from having the
  * same mask with a third, with the opposite sign.  PF_REFUSED when the peer's key is one of the few

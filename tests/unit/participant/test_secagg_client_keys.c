@@ -316,10 +316,15 @@ static void test_keys_that_give_no_secret_are_refused(void **state)
 {
     (void)state;
     mini_to(&m, MINI_REVEALED);
-    struct pf_advert weak = m.members[PEER].advert;
-    memset(weak.channel_key, 0, sizeof weak.channel_key);
-    pf_advert_sign(&weak, &m.context, m.members[PEER].sign_secret);
-    advert_is_refused(&weak, PF_REASON_SIGNATURE);
+    struct pf_advert weak;
+    uint8_t *const keys[] = {weak.channel_key, weak.mask_key};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(keys); i++) {
+        weak = m.members[PEER].advert;
+        memset(keys[i], 0, 32);
+        pf_advert_sign(&weak, &m.context, m.members[PEER].sign_secret);
+        advert_is_refused(&weak, PF_REASON_SIGNATURE);
+    }
+    mini_expect_sum(&m);
 }
 
 /* Equal keys give equal masks, which cancel each other in the update of who stands between. */

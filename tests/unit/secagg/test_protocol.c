@@ -268,7 +268,9 @@ static void keys_without_a_secret_are_refused(void **state)
     uint8_t key[32], low_order[2][32] = {{0}, {1}};
     struct pf_share_key share_key;
     struct pf_error err = {0};
+    assert_true(pf_public_key_serves(a.public));
     for (size_t i = 0; i < 2; i++) {
+        assert_false(pf_public_key_serves(low_order[i]));
         assert_int_equal(
             pf_pair_mask_key(1, 2, a.secret, a.public, low_order[i], &context, &list, key, &err),
             PF_REFUSED);
