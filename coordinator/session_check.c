@@ -103,6 +103,14 @@ double pf_cs_dropouts(const struct pf_coordinator_session_config *config)
     return least;
 }
 
+uint32_t pf_cs_enough_consents(const struct pf_coordinator_session_config *config,
+                               const struct pf_secagg_parameters *parameters, uint32_t survivors)
+{
+    if (parameters->graph == PF_GRAPH_COMPLETE) return parameters->threshold;
+    uint32_t dropouts = (uint32_t)(pf_cs_dropouts(config) * survivors);
+    return PF_MAX(survivors - dropouts, parameters->threshold);
+}
+
 static enum pf_status check_cohort_of(const struct pf_coordinator_session_config *config,
                                       uint32_t n, const char *which, struct pf_error *err)
 {

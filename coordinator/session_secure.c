@@ -250,22 +250,15 @@ static enum pf_status decide_updates(struct pf_coordinator_session *self, int64_
     return pending > 0 ? PF_OK : advance(self, now_ms, err);
 }
 
-/* Consents that promise that the round can be ended: in a complete graph the threshold; in a
- * regular one all but the dropouts that it was drawn for. */
-static uint32_t enough_consents(const struct pf_coordinator_session *self)
-{
-    uint32_t threshold = pf_secagg_server_threshold(self->secagg);
-    if (pf_secagg_server_parameters(self->secagg)->graph == PF_GRAPH_COMPLETE) return threshold;
-    uint32_t survivors = pf_cs_count(self, PF_CLASS_COUNTED);
-    return PF_MAX(survivors - (uint32_t)(self->config.dropouts * survivors), threshold);
-}
-
 static enum pf_status decide_consenting(struct pf_coordinator_session *self, int64_t now_ms,
                                         struct pf_error *err)
 {
     if (now_ms >= self->step_deadline_ms || pf_cs_count(self, PF_CLASS_AWAITED) == 0)
         return advance(self, now_ms, err);
-    if (pf_cs_count(self, PF_CLASS_DELIVERED) < enough_consents(self)) return PF_OK;
+    uint32_t enough =
+        pf_cs_enough_consents(&self->config, pf_secagg_server_parameters(self->secagg),
+                              pf_cs_count(self, PF_CLASS_COUNTED));
+    if (pf_cs_count(self, PF_CLASS_DELIVERED) < enough) return PF_OK;
     if (self->linger_ms == INT64_MAX) self->linger_ms = now_ms + PF_CONSENT_LINGER_MS;
     if (now_ms < self->linger_ms && pf_cs_count(self, PF_CLASS_AWAITED_NOW) > 0) return PF_OK;
     enum pf_status status = pf_secagg_server_advance(self->secagg, err);

@@ -156,6 +156,10 @@ PF_NODISCARD enum pf_status pf_cs_check_config(const struct pf_coordinator_sessi
                                                struct pf_error *err);
 /* δ, lowered where complete graphs of the sizes possible here would not bear it. */
 double pf_cs_dropouts(const struct pf_coordinator_session_config *config);
+/* Consents that promise that the round can be ended: in a complete graph the threshold; in a
+ * regular one all but the dropouts that it was drawn for. */
+uint32_t pf_cs_enough_consents(const struct pf_coordinator_session_config *config,
+                               const struct pf_secagg_parameters *parameters, uint32_t survivors);
 
 /* session_run.c */
 

@@ -293,6 +293,25 @@ static void test_dropouts_of_complete_graphs(void **state)
     assert_true(fabs(pf_cs_dropouts(&config) - 0.1) < 1e-12);
 }
 
+/* As many as the graph was drawn for, which may be fewer dropouts than were asked for. */
+static void test_enough_consents(void **state)
+{
+    (void)state;
+    struct pf_coordinator_session_config config = sx_config();
+    const struct pf_secagg_parameters complete = {PF_GRAPH_COMPLETE, 199, 120};
+    const struct pf_secagg_parameters regular = {PF_GRAPH_HARARY, 40, 25};
+    config.dropouts = 0.25;
+    assert_int_equal(pf_cs_enough_consents(&config, &complete, 160), 120);
+    assert_int_equal(pf_cs_enough_consents(&config, &regular, 160), 120);
+    assert_int_equal(pf_cs_enough_consents(&config, &regular, 27), 25);
+    config.dropouts = 0.9;
+    config.adversary = PF_SEMI_MALICIOUS;
+    config.n_members = 200;
+    assert_true(pf_cs_dropouts(&config) < 0.5);
+    assert_int_equal(pf_cs_enough_consents(&config, &regular, 160),
+                     160 - (uint32_t)(160 * pf_cs_dropouts(&config)));
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -309,6 +328,7 @@ int main(void)
         TEST(test_clip_at_most_quadruples),
         TEST(test_configurations_that_cannot_work),
         TEST(test_dropouts_of_complete_graphs),
+        TEST(test_enough_consents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
