@@ -45,7 +45,6 @@
 #define PF_MAX_EVENT_BYTES 384u
 #define PF_MAX_ABANDONED_ROUNDS 1000u     /* in a row, before the run fails */
 #define PF_MAX_WAIT_MS PF_MAX_DEADLINE_MS /* longest timeout that can be asked for */
-#define PF_MIN_SECURE_COHORT 3u           /* a sum of two tells each of them the other's part */
 #define PF_CONSENT_LINGER_MS 5000u        /* for the last consents, once there are enough */
 #define PF_UNMASK_LINGER_MS 2000u         /* for the last answers, once there are enough */
 
