@@ -323,6 +323,23 @@ static void assert_extremes_do_not_wrap(unsigned bits, uint32_t n)
     assert_int_equal(figures[PF_FIGURE_SATURATED], 2 * n);
 }
 
+/* At 32 bits a double has so few places left behind the point that the largest value, plus what is
+ * nearly 1, is rounded up to the next integer.  The stream's first number is 1 − 174.5·2^−32. */
+static void test_the_last_rounding_is_clamped_too(void **state)
+{
+    (void)state;
+    struct pf_codec_config config = make_config(32, 2, false);
+    struct pf_random random = stream(2510692);
+    config.length[0] = 1;
+    config.length[1] = 0;
+    PF_CLEANUP(pf_codec_destroyp) struct pf_codec *codec = make_codec(&config);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *ring = make_ring(codec, &config);
+    const float update = 3e38f;
+    const uint64_t figures[PF_FIGURE_N] = {[PF_FIGURE_EXAMPLES] = UINT32_MAX};
+    assert_int_equal(pf_codec_encode(codec, &update, figures, &random, ring, NULL), PF_OK);
+    assert_true(pf_ring_get_signed(ring, FIGURES) == INT32_MAX);
+}
+
 static void test_extreme_updates_never_wrap(void **state)
 {
     (void)state;
@@ -639,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_updates_are_clipped_to_the_norm_of_their_segment),
         cmocka_unit_test(test_huge_norms_are_reported_as_the_most),
         cmocka_unit_test(test_extreme_updates_never_wrap),
+        cmocka_unit_test(test_the_last_rounding_is_clamped_too),
         cmocka_unit_test(test_a_rounding_stream_decides_the_encoding),
         cmocka_unit_test(test_a_stream_moves_on),
         cmocka_unit_test(test_coordinates_are_rounded_independently),
