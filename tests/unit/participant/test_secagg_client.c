@@ -160,6 +160,21 @@ static void test_every_repeat_is_answered_alike(void **state)
 
 /* ---- step 2 --------------------------------------------------------------------------------- */
 
+/* Key lists with such a key are refused, so this is the second line: without all its masks nothing
+ * leaves. */
+static void test_an_update_that_lacks_a_mask_stays(void **state)
+{
+    (void)state;
+    mini_to(&m, MINI_READY);
+    struct pf_sc_neighbour *peer = pf_sc_find(victim(), 5);
+    uint8_t kept[32];
+    memcpy(kept, peer->advert.mask_key, sizeof kept);
+    memset(peer->advert.mask_key, 0, sizeof kept);
+    refuses_mask(&m, VICTIM, PF_REASON_SIGNATURE);
+    memcpy(peer->advert.mask_key, kept, sizeof kept);
+    mini_expect_sum(&m);
+}
+
 static void test_an_update_that_cannot_be_encoded_changes_nothing(void **state)
 {
     (void)state;
@@ -539,6 +554,44 @@ static void test_attacks_on_a_regular_round(void **state)
     mini_expect_sum(&m);
 }
 
+/* Somebody far away in the graph, who did not share: among the sharers the receiver holds no box
+ * that would tell, but the set that it was shown. */
+static void test_far_survivors_that_never_shared_are_refused(void **state)
+{
+    (void)state;
+    uint32_t outsider = 0;
+    mini_to(&m, MINI_REVEALED);
+    uint32_t peers[MINI_MAX_MEMBERS], n = mini_neighbours(&m, VICTIM, peers);
+    for (uint32_t i = 0; i < n; i++) { /* they ascend */
+        outsider += outsider == VICTIM;
+        outsider += peers[i] == outsider;
+    }
+    outsider += outsider == VICTIM;
+    m.members[outsider].last = MINI_REVEALED;
+    mini_to(&m, MINI_MASKED);
+    assert_null(pf_sc_find(victim(), outsider));
+    struct pf_message survivors = mini_survivors(&m);
+    assert_false(pf_member_set_has(&survivors.survivors.survivors, outsider));
+    pf_member_set_add(&survivors.survivors.survivors, outsider);
+    refuses_survivors(&m, VICTIM, &survivors.survivors, PF_REASON_UNKNOWN_PEER);
+    pf_message_finish(&survivors);
+    mini_expect_sum(&m);
+}
+
+/* A second delivery with the same boxes, in which somebody far away shared or did not. */
+static void test_a_second_set_of_far_sharers_is_refused(void **state)
+{
+    (void)state;
+    uint32_t outsider = 0;
+    mini_to(&m, MINI_READY);
+    while (outsider == VICTIM || pf_sc_find(victim(), outsider) != NULL) outsider++;
+    struct pf_message delivery = mini_delivery(&m, VICTIM);
+    pf_member_set_remove(&delivery.shares.sharers, outsider);
+    refuses_delivery(&m, VICTIM, &delivery.shares, PF_REASON_SECOND_LIST);
+    pf_message_finish(&delivery);
+    mini_expect_sum(&m);
+}
+
 static int tear_down_request(void **state)
 {
     pf_message_finish(&message);
@@ -555,6 +608,7 @@ int main(void)
         REGULAR(test_an_honest_regular_round_gives_the_sum_of_the_survivors),
         TEST(test_no_step_is_taken_before_the_one_in_front_of_it),
         TEST(test_every_repeat_is_answered_alike),
+        TEST(test_an_update_that_lacks_a_mask_stays),
         TEST(test_an_update_that_cannot_be_encoded_changes_nothing),
         TEST(test_survivor_sets_that_are_refused),
         TEST(test_a_second_survivor_set_is_refused),
@@ -569,6 +623,8 @@ int main(void)
         TEST(test_consents_to_something_else_are_refused),
         TEST(test_the_consents_of_another_round_are_refused),
         REGULAR(test_attacks_on_a_regular_round),
+        REGULAR(test_far_survivors_that_never_shared_are_refused),
+        REGULAR(test_a_second_set_of_far_sharers_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
