@@ -319,6 +319,8 @@ void fixture_free_shares(struct pf_shares *shares)
 
 void fixture_free_unmask(struct pf_unmask *unmask)
 {
+    if (unmask->shares != NULL)
+        sodium_memzero(unmask->shares, unmask->n_shares * sizeof *unmask->shares);
     pf_free(unmask->shares);
 }
 

@@ -20,6 +20,13 @@ void scan_note_x25519(const uint8_t secret[32], const char *what);
 size_t scan_count(void);
 void scan_forget(void);
 
+/* Skips the test, with a line that says why, where this cannot work: in a build that keeps locals
+ * elsewhere than on the stack, or where memory cannot be read. */
+void scan_require(void);
+/* To be called first in main.  Symbols that are bound at their first call save all registers on the
+ * stack then, whatever is in them; so this starts the program anew with all bound at the start. */
+void scan_bind_symbols(char **arguments);
+
 /* Whether memory can be read at all here. */
 bool scan_possible(void);
 /* How often a secret was found, of those whose `what` begins so; `show` prints the places. */
