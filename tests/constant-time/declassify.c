@@ -147,6 +147,16 @@ bool __wrap_pf_digest_equal(const struct pf_digest *a, const struct pf_digest *b
     return equal;
 }
 
+/* Whether a share lies on the polynomial that the others gave; the same. */
+WRAP(pf_lagrange_agrees);
+bool __wrap_pf_lagrange_agrees(const struct pf_lagrange *self, const struct pf_scalar *shares,
+                               uint32_t x, const struct pf_scalar *share)
+{
+    bool agrees = __real_pf_lagrange_agrees(self, shares, x, share);
+    make_public(&agrees, sizeof agrees);
+    return agrees;
+}
+
 /* ---- the codec is outside -------------------------------------------------------------------- */
 
 /* An update is clipped, rounded and clamped in floating point, with branches on its norm and its
