@@ -1,7 +1,8 @@
 /* The little vector arithmetic the kernels need, at the width of whatever instruction set this
  * translation unit is compiled for: AVX-512, AVX2 with FMA, or four floats of any machine.
  *
- * Private to kernels_simd.c, which is compiled once per width. */
+ * Private to kernels_simd.c and to the benchmarks that measure peaks, which are compiled once per
+ * width. */
 #ifndef PF_COMMON_NN_SIMD_H
 #define PF_COMMON_NN_SIMD_H
 
