@@ -17,7 +17,9 @@ static_assert(PF_KEYSTREAM_KEY_BYTES == crypto_stream_chacha20_KEYBYTES, "ChaCha
 void pf_keystream_init(struct pf_keystream *self)
 {
     self->context = EVP_CIPHER_CTX_new();
-    if (EVP_EncryptInit_ex(self->context, EVP_chacha20(), NULL, NULL, NULL) == 1) return;
+    if (self->context != NULL &&
+        EVP_EncryptInit_ex(self->context, EVP_chacha20(), NULL, NULL, NULL) == 1)
+        return;
     EVP_CIPHER_CTX_free(self->context);
     self->context = NULL;
 }
