@@ -2,8 +2,10 @@
  * says so is itself tested: it must reject updates whose masking is weakened in ways that others
  * have shipped.
  *
- * Chi-square over the low and the high byte of the coordinates, 255 degrees of freedom.  BOUND is
- * the quantile that a uniform vector exceeds with probability 5e-8; MAX_CLAIMS such statistics are
+ * Chi-square, 255 degrees of freedom, of three windows of 8 bits that cover all bits, over the
+ * coordinates, over the differences of each to the one before it, and over what XOR makes of the
+ * two: of independent uniform coordinates all three are independent and uniform.  BOUND is the
+ * quantile that a uniform vector exceeds with probability 1.39e-8; MAX_CLAIMS such statistics are
  * compared at most, so that an honest masking fails this file with probability 1e-6. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +20,8 @@
 #include "attacks.h"
 #include "common/base/memory.h"
 
-#define BOUND 394.06
-#define MAX_CLAIMS 20u
+#define BOUND 400.95
+#define MAX_CLAIMS 72u
 #define N_VALUES 40000u
 #define VALUE_BITS 16u
 #define MODULUS_BITS 18u /* three participants */
@@ -30,29 +32,55 @@ static struct mini_round m;
 
 /* ---- the test ------------------------------------------------------------------------------- */
 
-static double chi_square(const struct pf_ring *ring, unsigned shift)
+enum view_of { VALUES, DIFFERENCES, XORS, N_VIEWS };
+
+static const char *const view_names[N_VIEWS] = {"values", "differences", "exclusive ors"};
+static const unsigned windows[] = {0, 5, MODULUS_BITS - 8};
+
+static uint64_t seen(const struct pf_ring *ring, enum view_of view, size_t i)
 {
-    size_t n = pf_ring_length(ring), counts[256] = {0};
+    uint64_t value = pf_ring_get(ring, i);
+    if (view == DIFFERENCES)
+        return value - pf_ring_get(ring, i - 1); /* low bits are those mod 2^b */
+    return view == XORS ? value ^ pf_ring_get(ring, i - 1) : value;
+}
+
+static double chi_square(const struct pf_ring *ring, enum view_of view, unsigned shift)
+{
+    size_t first = view != VALUES, n = pf_ring_length(ring) - first, counts[256] = {0};
     double expected = (double)n / 256, sum = 0;
-    for (size_t i = 0; i < n; i++) counts[pf_ring_get(ring, i) >> shift & 0xff]++;
+    for (size_t i = first; i < n + first; i++) counts[seen(ring, view, i) >> shift & 0xff]++;
     for (size_t v = 0; v < 256; v++)
         sum += ((double)counts[v] - expected) * ((double)counts[v] - expected) / expected;
     return sum;
 }
 
+/* How many of the statistics are above the bound. */
+static size_t count_suspicious(const struct pf_ring *ring, bool show)
+{
+    size_t n = 0;
+    assert_int_equal(pf_ring_bits(ring), MODULUS_BITS);
+    for (enum view_of view = VALUES; view < N_VIEWS; view++)
+        for (size_t w = 0; w < PF_ARRAY_LENGTH(windows); w++) {
+            double found = chi_square(ring, view, windows[w]);
+            n += found > BOUND;
+            if (show && found > BOUND)
+                print_error("chi-square of bits %u to %u of %s: %g, bound %g\n", windows[w],
+                            windows[w] + 7, view_names[view], found, BOUND);
+        }
+    return n;
+}
+
 static bool looks_uniform(const struct pf_ring *ring)
 {
-    return chi_square(ring, 0) <= BOUND && chi_square(ring, pf_ring_bits(ring) - 8) <= BOUND;
+    return count_suspicious(ring, false) == 0;
 }
 
 static void expect_uniform(const struct pf_ring *ring)
 {
-    n_claims += 2;
+    n_claims += N_VIEWS * PF_ARRAY_LENGTH(windows);
     assert_true(n_claims <= MAX_CLAIMS);
-    if (!looks_uniform(ring))
-        print_error("chi-square %g and %g, bound %g\n", chi_square(ring, 0),
-                    chi_square(ring, pf_ring_bits(ring) - 8), BOUND);
-    assert_true(looks_uniform(ring));
+    assert_int_equal(count_suspicious(ring, true), 0);
 }
 
 /* ---- masked updates ------------------------------------------------------------------------- */
@@ -244,6 +272,65 @@ static void test_masks_of_a_bit_too_few_are_rejected(void **state)
     pf_ring_destroy(view.masked);
 }
 
+/* The update with weakened masks in place of its own, whatever they are. */
+static struct pf_ring *with_masks(const struct pf_ring *bare, const struct pf_ring *mask)
+{
+    struct pf_ring *ring = new_ring(pf_ring_length(bare), MODULUS_BITS);
+    for (size_t i = 0; i < pf_ring_length(bare); i++)
+        pf_ring_set(ring, i, (int64_t)(pf_ring_get(bare, i) + pf_ring_get(mask, i)));
+    return ring;
+}
+
+/* Two bits in the middle stay bare, all others are masked: neither the low byte nor the high one
+ * tells. */
+static void test_masks_with_a_gap_are_rejected(void **state)
+{
+    (void)state;
+    struct view view = look(ZERO, 1, N_VALUES);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *bare = without(&view, 0, view.n_terms);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *mask = masks(&view, 0, 1);
+    for (size_t i = 0; i < pf_ring_length(mask); i++)
+        pf_ring_set(mask, i, (int64_t)(pf_ring_get(mask, i) & ~UINT64_C(0x300)));
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *weak = with_masks(bare, mask);
+    assert_true(chi_square(weak, VALUES, 0) <= BOUND);
+    assert_true(chi_square(weak, VALUES, MODULUS_BITS - 8) <= BOUND);
+    assert_false(looks_uniform(weak));
+    pf_ring_destroy(view.masked);
+}
+
+/* Each coordinate for itself is uniform, but every other mask is the one before it plus a constant,
+ * as from a counter: the difference of the two coordinates is that of the update. */
+static void test_masks_that_serve_two_coordinates_are_rejected(void **state)
+{
+    (void)state;
+    struct view view = look(ZERO, 1, N_VALUES);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *bare = without(&view, 0, view.n_terms);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *mask = masks(&view, 0, 1);
+    for (size_t i = 1; i < pf_ring_length(mask); i += 2)
+        pf_ring_set(mask, i, (int64_t)(pf_ring_get(mask, i - 1) + 0x15555));
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *weak = with_masks(bare, mask);
+    assert_true(chi_square(weak, VALUES, 0) <= 2 * BOUND); /* mostly below the bound itself */
+    assert_true(chi_square(weak, VALUES, MODULUS_BITS - 8) <= 2 * BOUND);
+    assert_true(chi_square(weak, DIFFERENCES, 0) > 10 * BOUND);
+    assert_false(looks_uniform(weak));
+    pf_ring_destroy(view.masked);
+}
+
+/* Of every other mask only the low bits are its own. */
+static void test_masks_that_share_high_bits_are_rejected(void **state)
+{
+    (void)state;
+    struct view view = look(ZERO, 1, N_VALUES);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *bare = without(&view, 0, view.n_terms);
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *mask = masks(&view, 0, 1);
+    for (size_t i = 1; i < pf_ring_length(mask); i += 2)
+        pf_ring_set(mask, i, (int64_t)(pf_ring_get(mask, i - 1) ^ (pf_ring_get(mask, i) & 0xfff)));
+    PF_CLEANUP(pf_ring_destroyp) struct pf_ring *weak = with_masks(bare, mask);
+    assert_true(chi_square(weak, XORS, MODULUS_BITS - 8) > 10 * BOUND);
+    assert_false(looks_uniform(weak));
+    pf_ring_destroy(view.masked);
+}
+
 /* A few vectors show how many seeds there are at all: of 4 bits, 17 of them repeat one. */
 enum { N_ROUNDS = 17, N_SHORT = 8 };
 
@@ -364,6 +451,9 @@ int main(void)
         cmocka_unit_test(test_one_mask_value_for_a_whole_vector_is_rejected),
         cmocka_unit_test(test_masks_used_for_two_rounds_are_rejected),
         cmocka_unit_test(test_masks_of_a_bit_too_few_are_rejected),
+        cmocka_unit_test(test_masks_with_a_gap_are_rejected),
+        cmocka_unit_test(test_masks_that_serve_two_coordinates_are_rejected),
+        cmocka_unit_test(test_masks_that_share_high_bits_are_rejected),
         cmocka_unit_test(test_seeds_folded_to_few_bits_are_found_out),
         cmocka_unit_test(test_keys_for_another_model_are_refused),
         cmocka_unit_test(test_masks_for_two_models_leave_noise),
