@@ -261,18 +261,18 @@ static void check_product(void (*run)(const struct pf_kernels *kernels, const st
                                       const void *work),
                           const void *work)
 {
-    _Alignas(64) float before[SINK_FLOATS], got[SINK_FLOATS], expected[SINK_FLOATS];
-    float *pivot = noise(ROWS), *filling = noise(SINK_FLOATS);
-    memcpy(before, filling, sizeof before);
+    /* On the heap, which aligns to lines: streams need that. */
+    float *before = noise(SINK_FLOATS), *pivot = noise(ROWS);
+    float *got = noise(SINK_FLOATS), *expected = noise(SINK_FLOATS);
     for (size_t which = 0; which < N_SINKS; which++) {
         float sums[ROWS * 2 * PF_GROUP] = {0};
-        memcpy(expected, before, sizeof expected);
+        memcpy(expected, before, SINK_FLOATS * sizeof *before);
         struct pf_sink sink = make_sink(which, expected, pivot, sums);
         run(tables[0], &sink, work);
-        assert_true(memcmp(expected, before, sizeof before) != 0);
+        assert_true(memcmp(expected, before, SINK_FLOATS * sizeof *before) != 0);
         for (size_t t = 1; t < n_tables; t++) {
             float got_sums[ROWS * 2 * PF_GROUP] = {0};
-            memcpy(got, before, sizeof got);
+            memcpy(got, before, SINK_FLOATS * sizeof *before);
             sink = make_sink(which, got, pivot, got_sums);
             run(tables[t], &sink, work);
             tables[t]->stream_end();
@@ -283,8 +283,10 @@ static void check_product(void (*run)(const struct pf_kernels *kernels, const st
                              (double)got_sums[i], (double)sums[i]);
         }
     }
+    pf_free(before);
     pf_free(pivot);
-    pf_free(filling);
+    pf_free(got);
+    pf_free(expected);
 }
 
 /* 70 columns: more than are worked on between two fetches. */
