@@ -3,7 +3,7 @@
  * encoded updates, bit for bit, where the protocol promises one, and ends by a sentence where it
  * does not.
  *
- * test_secagg_sums [RUNS]: so many runs, 3,000 by default.  PF_SEED=n repeats run n alone. */
+ * test_secagg_sums [RUNS]: so many runs, 10,500 by default.  PF_SEED=n repeats run n alone. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #include "seeded_random.h"
 #include "testing.h"
 
-#define DEFAULT_RUNS 3000u
+#define DEFAULT_RUNS 10500u
 #define N_ROSTER 136u
 #define MAX_LENGTH 40u
 #define ROUND 7u
