@@ -325,6 +325,8 @@ int main(int argc, char **argv)
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
     MUST(pf_pool_create(1, &pool, &err));
     peak_gflops = pf_peak_gflops(pool);
+    printf("{\"bench\":\"peaks\",\"threads\":1,\"gflops\":%.1f,\"read_gbps\":%.1f}\n", peak_gflops,
+           pf_peak_read_gbps(pool));
     const size_t dense[][2] = {{32, 32}, {64, 64}, {128, 128}, {32, 288}, {128, 1152}, {512, 512}};
     for (size_t i = 0; i < PF_ARRAY_LENGTH(dense); i++) bench_dense(dense[i][0], dense[i][1]);
     const size_t packed[] = {32, 64, 128, 256, 512};

@@ -48,17 +48,6 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* α of layer l ≥ 1: its block's; the first layer of a block has the α of the block before. */
-static uint32_t alpha_of(const struct pf_network *network, const uint32_t *alphas, size_t l)
-{
-    size_t block = 0, end = 1 + network->layers[0];
-    while (l >= end && block + 1 < network->n_blocks) {
-        if (l == end) return alphas[block];
-        end += network->layers[++block];
-    }
-    return alphas[block];
-}
-
 static struct pf_model *make_model(const struct setting *s, const uint32_t *alphas)
 {
     struct pf_error err;
@@ -68,7 +57,7 @@ static struct pf_model *make_model(const struct setting *s, const uint32_t *alph
     MUST(pf_model_create(&s->network, NULL, &dense, &err));
     pf_random_init(&random, 1, "bench packing", 0);
     for (size_t l = 1; l + 1 < dense->n_layers; l++) {
-        uint32_t alpha = alpha_of(&s->network, alphas, l);
+        uint32_t alpha = pf_model_layer_alpha(dense, l, alphas);
         if (alpha > 1) packings[l] = pf_random_packing(&dense->layers[l], alpha, &random);
     }
     MUST(pf_model_create(&s->network, (const struct pf_packing *const *)packings, &model, &err));

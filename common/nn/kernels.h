@@ -4,9 +4,10 @@
  * groups up to 64 pixels and to whole tiles beyond; its padding lanes are masked, so that they
  * never reach a sum.  Two layouts occur:
  *
- *   blocks  [block][channel][run]   images, as they stay in memory: a run is 64 pixels, or the
- * whole of a smaller plane tiles   [tile][row][64 pixels]  what a product reads
+ *   blocks  [block][channel][run]   images, as they stay in memory
+ *   tiles   [tile][row][64 pixels]  what a product reads
  *
+ * A run is 64 pixels, or the whole of a smaller plane.
  * Both keep all channels of a few pixels together: what is worked on at once is one stretch of
  * memory, which caches and prefetchers like, and rows never share cache sets by accident of a power
  * of two, as the planes of images do.
@@ -105,6 +106,7 @@ struct pf_affine_back {
  * at once only, so the pace should be even.  Only a matter of speed. */
 #define PF_LINE 64u
 #define PF_AHEAD_RANGES 3u
+#define PF_STEP_COLUMNS 32u /* of a dense block: about as long as the lines of a step take */
 struct pf_ahead {
     struct {
         const char *next;

@@ -310,11 +310,11 @@ static PF_INLINE void sink_row(struct sink_kind kind, const struct pf_sink *to, 
     if (!kind.summed) return;
     const vec centre = v_set1(to->pivot[row]);
     float *sums = to->sums + row * 2 * PF_GROUP;
-    UNROLL for (size_t set = 0; set < PF_GROUP / LANES && set < n; set++)
+    UNROLL for (size_t set = 0; set < VECTORS_PER_GROUP && set < n; set++)
     {
         vec sum = v_zero(), squares = v_zero();
         size_t lane = (first + set * LANES) % PF_GROUP;
-        UNROLL for (size_t j = set; j < n; j += PF_GROUP / LANES)
+        UNROLL for (size_t j = set; j < n; j += VECTORS_PER_GROUP)
         {
             size_t group = (first + j * LANES) / PF_GROUP;
             if (!kind.whole && group >= to->n_groups) break;
@@ -347,9 +347,6 @@ static PF_INLINE void fetch_ahead(struct pf_ahead *ahead)
     }
 }
 
-/* Columns whose products take about as long as a step's lines. */
-#define COLUMNS_AT_ONCE 32u
-
 /* 4 rows × VECTORS_PER_BLOCK vectors of output stay in registers while k runs. */
 static PF_INLINE void product_block(struct sink_kind kind, const struct pf_sink *to, size_t row,
                                     size_t n_rows, size_t first, const float *panel, const float *x,
@@ -358,8 +355,8 @@ static PF_INLINE void product_block(struct sink_kind kind, const struct pf_sink 
     vec acc[PF_ROW_BLOCK][VECTORS_PER_BLOCK];
     UNROLL for (size_t i = 0; i < PF_ROW_BLOCK; i++)
         UNROLL for (size_t j = 0; j < VECTORS_PER_BLOCK; j++) acc[i][j] = v_zero();
-    for (size_t begin = 0; begin < n_columns; begin += COLUMNS_AT_ONCE) {
-        size_t end = begin + COLUMNS_AT_ONCE < n_columns ? begin + COLUMNS_AT_ONCE : n_columns;
+    for (size_t begin = 0; begin < n_columns; begin += PF_STEP_COLUMNS) {
+        size_t end = begin + PF_STEP_COLUMNS < n_columns ? begin + PF_STEP_COLUMNS : n_columns;
         fetch_ahead(ahead);
         for (size_t k = begin; k < end; k++) {
             vec x_k[VECTORS_PER_BLOCK];
@@ -496,7 +493,6 @@ static void packed(const struct pf_sink *to, const uint32_t *start,
 
 /* Tiles whose dy stays in registers while the survivors of a row pass. */
 #define TILES_IN_REGISTERS (LANES == 16u ? 2u : 1u)
-#define LANE_SETS (PF_GROUP / LANES)
 
 /* dy and x of n_tiles ≤ TILES_IN_REGISTERS tiles, and of them VECTORS_PER_TILE vectors. */
 static PF_INLINE void packed_weights_row(float *partial, const struct pf_survivor *survivors,
@@ -508,13 +504,14 @@ static PF_INLINE void packed_weights_row(float *partial, const struct pf_survivo
         dy_p[t * VECTORS_PER_TILE + j] = v_load(dy + t * dy_stride + j * LANES);
     for (size_t i = 0; i < n; i++) {
         const float *row = x + (size_t)survivors[i].row * PF_TILE;
-        UNROLL for (size_t set = 0; set < LANE_SETS; set++)
+        UNROLL for (size_t set = 0; set < VECTORS_PER_GROUP; set++)
         {
             float *lane = partial + i * PF_GROUP + set * LANES;
             vec sum = v_load(lane);
-            UNROLL for (size_t t = 0; t < n_tiles;
-                        t++) UNROLL for (size_t j = set; j < VECTORS_PER_TILE; j += LANE_SETS) sum =
-                v_fma(dy_p[t * VECTORS_PER_TILE + j], v_load(row + t * x_stride + j * LANES), sum);
+            UNROLL for (size_t t = 0; t < n_tiles; t++)
+                UNROLL for (size_t j = set; j < VECTORS_PER_TILE; j += VECTORS_PER_GROUP) sum =
+                    v_fma(dy_p[t * VECTORS_PER_TILE + j], v_load(row + t * x_stride + j * LANES),
+                          sum);
             v_store(lane, sum);
         }
     }

@@ -73,7 +73,7 @@ static struct pf_sink dx_sink(const struct chunk *self, size_t tile)
     sink.n_groups = PF_MIN(end, self->n_groups) - first;
     for (size_t i = 0; i < sink.n_groups; i++) {
         struct pf_stretch at = pf_stretch_at(plan, first + i, end);
-        size_t image = at.image * (plan->out_padded / plan->out_run) * dx.stride;
+        size_t image = at.image * pf_dx_image_floats(plan);
         sink.offset[i] = (ptrdiff_t)(image + pf_block_group(dx, at.first));
     }
     return sink;
@@ -101,7 +101,7 @@ static void channel_gradient(const struct chunk *self, size_t first, size_t n)
 {
     const struct pf_layer_plan *plan = self->plan;
     const struct pf_layer_back *back = &self->back;
-    size_t dx_image = plan->out_padded / plan->out_run * pf_dx_blocks(plan, NULL).stride;
+    size_t dx_image = pf_dx_image_floats(plan);
     for (size_t i = 0; i < self->n_images; i++) {
         size_t image = i * plan->n_channels * plan->in_padded;
         self->kernels->activate_back(back->g_in + image + first * plan->in_run, n, &plan->columns,

@@ -107,7 +107,8 @@ static inline size_t pf_product_steps(const struct pf_layer_plan *plan, size_t n
                                       size_t n_columns)
 {
     if (plan->layer->packing != NULL) return n_rows;
-    return (n_rows + PF_ROW_BLOCK - 1) / PF_ROW_BLOCK * ((n_columns + 31) / 32);
+    return (n_rows + PF_ROW_BLOCK - 1) / PF_ROW_BLOCK *
+           ((n_columns + PF_STEP_COLUMNS - 1) / PF_STEP_COLUMNS);
 }
 
 #endif

@@ -94,4 +94,10 @@ static inline struct pf_blocks pf_dx_blocks(const struct pf_layer_plan *plan, co
     return (struct pf_blocks){image, plan->out_run, columns * plan->out_run};
 }
 
+/* Floats of one image's. */
+static inline size_t pf_dx_image_floats(const struct pf_layer_plan *plan)
+{
+    return plan->out_padded / plan->out_run * pf_dx_blocks(plan, NULL).stride;
+}
+
 #endif

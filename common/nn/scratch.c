@@ -6,14 +6,6 @@ static size_t chunk_tiles(const struct pf_layer_plan *plan)
     return pf_tiles_of(plan->chunk_images * plan->out_padded / PF_GROUP);
 }
 
-/* The gradients of dx_channels' columns for a chunk; the last tile of a chunk is written whole. */
-static size_t dx_floats(const struct pf_layer_plan *plan)
-{
-    struct pf_blocks image = pf_dx_blocks(plan, NULL);
-    return plan->chunk_images * plan->out_padded / plan->out_run * image.stride +
-           2 * PF_PLANE_GUARD;
-}
-
 /* Floats of each member of a scratch, the largest over the layers. */
 struct sizes {
     size_t x, dy, dx, sums, partial;
@@ -26,7 +18,7 @@ static void grow(struct sizes *s, const struct pf_layer_plan *plan, bool trainin
     s->sums = PF_MAX(s->sums, channels * 2 * PF_GROUP);
     if (!training) return;
     s->dy = PF_MAX(s->dy, chunk_tiles(plan) * plan->rows_padded * PF_TILE);
-    s->dx = PF_MAX(s->dx, dx_floats(plan));
+    s->dx = PF_MAX(s->dx, plan->chunk_images * pf_dx_image_floats(plan) + 2 * PF_PLANE_GUARD);
     if (plan->layer->packing != NULL)
         s->partial = PF_MAX(s->partial, plan->layer->n_weights * PF_GROUP);
 }
