@@ -7,6 +7,14 @@
 #define PF_UNUSED __attribute__((unused))
 /* For code that is fast because a caller gives it constants. */
 #define PF_INLINE inline __attribute__((always_inline))
+/* For loops that want all registers for themselves. */
+#define PF_NOINLINE __attribute__((noinline))
+/* For a thread that looks again and again at what another one writes. */
+#if defined(__x86_64__)
+#define PF_PAUSE() __builtin_ia32_pause()
+#else
+#define PF_PAUSE() ((void)0)
+#endif
 #define PF_VECTOR(bytes) __attribute__((vector_size(bytes)))
 #define PF_CLEANUP(destroyp) __attribute__((cleanup(destroyp)))
 

@@ -2,11 +2,18 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 
 #define MAX_THREADS 256u
+
+/* Waking a thread takes about as long, and the next run of shards often comes at once: who waits
+ * looks for it that long before it sleeps. */
+#define LOOK_SECONDS 50e-6
+#define PAUSES_PER_LOOK 16u
 
 struct pf_pool {
     pthread_mutex_t mutex;
@@ -15,6 +22,7 @@ struct pf_pool {
     pthread_t threads[MAX_THREADS];
     size_t n_workers; /* threads besides the caller */
     bool stopping;
+    bool looks; /* before it sleeps: every thread has a core of its own */
 
     /* The current run; guarded by mutex except that a claimed shard is the claimer's own. */
     pf_shard_function *function;
@@ -22,7 +30,22 @@ struct pf_pool {
     size_t n_shards;
     size_t next_shard;
     size_t n_finished;
+
+    /* For those who look before they sleep. */
+    atomic_size_t runs, finished_runs;
 };
+
+static void look_for_change(const struct pf_pool *self, const atomic_size_t *counter, size_t known)
+{
+    if (!self->looks) return;
+    double end = pf_clock_seconds() + LOOK_SECONDS;
+    do {
+        for (unsigned i = 0; i < PAUSES_PER_LOOK; i++) {
+            if (atomic_load_explicit(counter, memory_order_relaxed) != known) return;
+            PF_PAUSE();
+        }
+    } while (pf_clock_seconds() < end);
+}
 
 /* Runs shards until none is left.  The mutex is held on entry and on return. */
 static void run_shards(struct pf_pool *self)
@@ -34,7 +57,9 @@ static void run_shards(struct pf_pool *self)
         pthread_mutex_unlock(&self->mutex);
         function(context, shard);
         pthread_mutex_lock(&self->mutex);
-        if (++self->n_finished == self->n_shards) pthread_cond_signal(&self->work_done);
+        if (++self->n_finished < self->n_shards) continue;
+        atomic_fetch_add_explicit(&self->finished_runs, 1, memory_order_relaxed);
+        pthread_cond_signal(&self->work_done);
     }
 }
 
@@ -44,7 +69,12 @@ static void *worker_main(void *argument)
     pthread_mutex_lock(&self->mutex);
     while (!self->stopping) {
         run_shards(self);
-        if (!self->stopping) pthread_cond_wait(&self->work_ready, &self->mutex);
+        size_t runs = atomic_load_explicit(&self->runs, memory_order_relaxed);
+        pthread_mutex_unlock(&self->mutex);
+        look_for_change(self, &self->runs, runs);
+        pthread_mutex_lock(&self->mutex);
+        while (!self->stopping && self->next_shard == self->n_shards)
+            pthread_cond_wait(&self->work_ready, &self->mutex);
     }
     pthread_mutex_unlock(&self->mutex);
     return NULL;
@@ -66,6 +96,7 @@ enum pf_status pf_pool_create(size_t n_threads, struct pf_pool **pool, struct pf
                        MAX_THREADS);
     struct pf_pool *self = PF_ALLOC(1, struct pf_pool);
     if (self == NULL) return pf_no_memory(err, "a thread pool");
+    self->looks = n_threads <= available_cores();
     pthread_mutex_init(&self->mutex, NULL);
     pthread_cond_init(&self->work_ready, NULL);
     pthread_cond_init(&self->work_done, NULL);
@@ -112,8 +143,13 @@ void pf_pool_run(struct pf_pool *self, size_t n_shards, pf_shard_function *funct
     self->n_shards = n_shards;
     self->next_shard = 0;
     self->n_finished = 0;
+    size_t finished_runs = atomic_load_explicit(&self->finished_runs, memory_order_relaxed);
+    atomic_fetch_add_explicit(&self->runs, 1, memory_order_relaxed);
     pthread_cond_broadcast(&self->work_ready);
     run_shards(self);
+    pthread_mutex_unlock(&self->mutex);
+    look_for_change(self, &self->finished_runs, finished_runs);
+    pthread_mutex_lock(&self->mutex);
     while (self->n_finished < self->n_shards) pthread_cond_wait(&self->work_done, &self->mutex);
     self->n_shards = 0;
     self->next_shard = 0;

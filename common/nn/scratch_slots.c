@@ -41,9 +41,11 @@ void pf_scratch_slots_destroy(struct pf_scratch_slots *self)
 
 struct pf_scratch *pf_scratch_slots_take(struct pf_scratch_slots *self, size_t *slot)
 {
-    for (size_t i = 0;; i = (i + 1) % self->n_slots) {
+    /* The one this thread had last, for what is still in its cache. */
+    static _Thread_local size_t last;
+    for (size_t i = last % self->n_slots;; i = (i + 1) % self->n_slots) {
         if (atomic_exchange_explicit(&self->slots[i].taken, true, memory_order_acquire)) continue;
-        *slot = i;
+        *slot = last = i;
         return self->slots[i].scratch;
     }
 }
