@@ -28,6 +28,7 @@ struct setting {
     const char *filters, *layers;
     const char *alphas, *mode; /* NULL: all */
     uint64_t batch, steps, threads;
+    enum pf_precision activations;
     double peak_gflops;
 };
 
@@ -84,12 +85,13 @@ static void print_line(const struct setting *s, const struct pf_model *model, co
 {
     double gflops = images_per_s * flops_of(model, training) / 1e9;
     printf("{\"bench\":\"train\",\"mode\":\"%s\",\"layer\":\"%s\",\"network\":\"%s\",\"layers\":\"%"
-           "s\",\"alpha\":\"%s\",\"batch\":%" PRIu64 ",\"threads\":%" PRIu64
+           "s\",\"alpha\":\"%s\",\"activations\":\"%s\",\"batch\":%" PRIu64 ",\"threads\":%" PRIu64
            ",\"kernels\":\"%s\",\"images_per_s\":%.0f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
            "\"fraction_of_peak\":%.3f}\n",
            training ? "train" : "infer", pf_layer_kind_name(s->network.block_kind), s->filters,
-           s->layers, alphas, s->batch, s->threads, pf_kernels_best()->name, images_per_s, gflops,
-           s->peak_gflops, gflops / s->peak_gflops);
+           s->layers, alphas, training ? pf_precision_name(s->activations) : "single", s->batch,
+           s->threads, pf_kernels_best()->name, images_per_s, gflops, s->peak_gflops,
+           gflops / s->peak_gflops);
     fflush(stdout);
 }
 
@@ -111,6 +113,7 @@ static double train_once(const struct setting *s, struct pf_model *model,
     struct pf_train_options options;
     pf_train_options_default(&options);
     options.batch = (uint32_t)s->batch;
+    options.activations = s->activations;
     options.epochs = (double)(s->steps * s->batch) / (double)dataset->n_images;
     struct pf_progress progress = {.update = keep_loss, .context = loss};
     double begin = pf_clock_seconds();
@@ -193,6 +196,7 @@ static const struct argp_option options[] = {
     {"layer-type", 'k', "KIND", 0, "shift or conv3x3 (shift)", 0},
     {"alpha", 'a', "A,A,…", 0, "Columns per group, per block; 1: dense", 0},
     {"mode", 'm', "MODE", 0, "train or infer", 0},
+    {"activations", 'p', "KIND", 0, "How training keeps them: half (default) or single", 0},
     {"batch", 'b', "N", 0, "Images per step (128)", 0},
     {"steps", 's', "N", 0, "Steps per run (24)", 0},
     {"threads", 't', "N", 0, "Threads (2)", 0},
@@ -216,6 +220,10 @@ static error_t set_option(int key, char *value, struct argp_state *state)
     case 'b': set_number("--batch", value, PF_MAX_BATCH, &s->batch); break;
     case 's': set_number("--steps", value, 100000, &s->steps); break;
     case 't': set_number("--threads", value, 256, &s->threads); break;
+    case 'p':
+        if (pf_precision_of_name(value, &s->activations)) break;
+        argp_error(state, "--activations is half or single");
+        break;
     case 'k':
         if (strcmp(value, "shift") != 0 && strcmp(value, "conv3x3") != 0)
             argp_error(state, "--layer-type is shift or conv3x3");
@@ -251,6 +259,7 @@ int main(int argc, char **argv)
     struct setting s = {.network = {.block_kind = PF_LAYER_SHIFT},
                         .filters = "32,64,128",
                         .layers = "6,6,6",
+                        .activations = PF_HALF,
                         .batch = 128,
                         .steps = 24,
                         .threads = 2};

@@ -27,6 +27,7 @@ enum {
     KEY_PRETRAIN_LEARNING_RATE,
     KEY_CHECK,
     KEY_NO_AUGMENTATION,
+    KEY_ACTIVATIONS,
 };
 
 struct federation_options {
@@ -58,6 +59,7 @@ static const struct argp_option own_options[] = {
     {"check", KEY_CHECK, "N", 0,
      "test images compared with the integer reference, logit by logit (64)", 1},
     {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 1},
+    {"activations", KEY_ACTIVATIONS, "KIND", 0, PF_ACTIVATIONS_HELP, 1},
     {0},
 };
 
@@ -122,6 +124,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         self->no_augmentation = true;
         self->pretrain.augmentation = (struct pf_augmentation){0};
         break;
+    case KEY_ACTIVATIONS: self->pretrain.activations = pf_cli_activations(state, arg); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -198,6 +201,7 @@ static enum pf_status configure(struct job *self, struct pf_federation_config *c
         .source = options->data.source,
         .partition = options->partition.partition,
         .augmentation = !options->no_augmentation,
+        .activations = options->pretrain.activations,
         .seed = options->common.seed,
         .coordinator = options->rounds.config,
     };

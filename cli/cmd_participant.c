@@ -18,6 +18,7 @@ enum {
     KEY_PART,
     KEY_PARTITION_SEED,
     KEY_NO_AUGMENTATION,
+    KEY_ACTIVATIONS,
     KEY_MIN_COHORT,
     KEY_ALLOW_PLAIN,
     KEY_MAX_CORRUPT,
@@ -46,6 +47,7 @@ struct participant_command {
     bool own_partition_seed;
     uint64_t partition_seed;
     bool no_augmentation;
+    enum pf_precision activations;
     struct pf_participant_session_config session;
 };
 
@@ -67,6 +69,7 @@ static const struct argp_option options[] = {
     {"partition-seed", KEY_PARTITION_SEED, "N", 0,
      "who holds what; the same for all participants (as --seed)", 0},
     {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0},
+    {"activations", KEY_ACTIVATIONS, "KIND", 0, PF_ACTIVATIONS_HELP, 0},
     {0, 0, NULL, 0, "What to agree to:", 3},
     {"min-cohort", KEY_MIN_COHORT, "N", 0,
      "decline rounds and sums of fewer participants (3; 1 with --allow-plain, in a plain run)", 0},
@@ -124,6 +127,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         pf_participant_session_config_default(&self->session);
         self->n_parts = 1;
+        self->activations = PF_HALF;
         state->child_inputs[0] = &self->data;
         state->child_inputs[1] = &self->partition;
         state->child_inputs[2] = &self->pin;
@@ -140,6 +144,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         self->own_partition_seed = true;
         break;
     case KEY_NO_AUGMENTATION: self->no_augmentation = true; break;
+    case KEY_ACTIVATIONS: self->activations = pf_cli_activations(state, arg); break;
     case KEY_ALLOW_PLAIN: self->session.policy.allow_plain = true; break;
     case KEY_MAX_CORRUPT:
         self->session.policy.max_corrupt = pf_cli_real(state, "--max-corrupt", arg, 0, 0.99);
@@ -290,6 +295,7 @@ static int run(struct participant_command *self)
         .roster = inputs.roster,
         .dataset = inputs.part,
         .augmentation = self->no_augmentation ? (struct pf_augmentation){0} : defaults.augmentation,
+        .activations = self->activations,
         .seed = pf_random_u64(&random),
         .n_threads = self->common.threads,
         .session = self->session,

@@ -28,6 +28,7 @@ enum {
     KEY_L1,
     KEY_LABEL_SMOOTHING,
     KEY_NO_AUGMENTATION,
+    KEY_ACTIVATIONS,
     KEY_ALPHA,
     KEY_GAMMA,
     KEY_STAGES,
@@ -233,8 +234,15 @@ static const struct argp_option train_options[] = {
     {"label-smoothing", KEY_LABEL_SMOOTHING, "X", 0,
      "share of the target spread over all classes (0)", 0},
     {"no-augmentation", KEY_NO_AUGMENTATION, NULL, 0, "neither random crops nor flips", 0},
+    {"activations", KEY_ACTIVATIONS, "KIND", 0, PF_ACTIVATIONS_HELP, 0},
     {0},
 };
+
+enum pf_precision pf_cli_activations(const struct argp_state *state, const char *text)
+{
+    static const char *const names[] = {[PF_SINGLE] = "single", [PF_HALF] = "half"};
+    return (enum pf_precision)choice(state, "--activations", text, names, 2);
+}
 
 static error_t parse_train(int key, char *arg, struct argp_state *state)
 {
@@ -262,6 +270,7 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
         train->label_smoothing = pf_cli_real(state, "--label-smoothing", arg, 0, 0.9);
         break;
     case KEY_NO_AUGMENTATION: train->augmentation = (struct pf_augmentation){0}; break;
+    case KEY_ACTIVATIONS: train->activations = pf_cli_activations(state, arg); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;

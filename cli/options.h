@@ -43,11 +43,17 @@ PF_NODISCARD enum pf_status pf_options_network_for(struct pf_network *network,
                                                    struct pf_error *err);
 
 /* --batch --epochs --learning-rate --schedule --momentum --no-nesterov --weight-decay --l1
- * --label-smoothing --no-augmentation */
+ * --label-smoothing --no-augmentation --activations */
 struct pf_options_train {
     struct pf_train_options train;
 };
 extern const struct argp pf_options_train_argp;
+
+#define PF_ACTIVATIONS_HELP                                                                \
+    "how the layers' outputs are kept for the way back: half (default; as fast as memory " \
+    "allows) or single precision"
+/* The value of --activations, or exit 2. */
+enum pf_precision pf_cli_activations(const struct argp_state *state, const char *text);
 
 /* Cohort, quorum, deadlines, server optimiser, and how participants train: --min-cohort --quorum
  * --round-timeout … --batch --local-epochs --learning-rate … */

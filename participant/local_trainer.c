@@ -36,6 +36,7 @@ enum pf_status pf_local_update(const struct pf_local_training *self, const struc
     PF_TRY(pf_model_clone(global, &local, err));
     pf_order_options(order, self->seed, round, self->dataset->n_images, &self->augmentation,
                      &options);
+    options.activations = self->activations;
     options.proximal = order->proximal;
     options.proximal_anchor = order->proximal > 0.0 ? global->parameters : NULL;
     PF_TRY(pf_train(local, self->dataset, &options, pool, progress, err));

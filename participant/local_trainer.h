@@ -14,6 +14,7 @@
 struct pf_local_training {
     const struct pf_dataset *dataset; /* borrowed; the participant's own part */
     struct pf_augmentation augmentation;
+    enum pf_precision activations;
     uint64_t seed; /* a round's shuffling and augmentation follow from (seed, round) alone */
 };
 

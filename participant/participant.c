@@ -290,8 +290,10 @@ static enum pf_status conclude(const struct shell *shell, struct pf_error *err)
 static enum pf_status open_parts(struct shell *shell, struct pf_error *err)
 {
     const struct pf_participant_config *config = shell->config;
-    const struct pf_local_training training = {
-        .dataset = config->dataset, .augmentation = config->augmentation, .seed = config->seed};
+    const struct pf_local_training training = {.dataset = config->dataset,
+                                               .augmentation = config->augmentation,
+                                               .activations = config->activations,
+                                               .seed = config->seed};
     struct pf_participant_session_config session = config->session;
     session.policy.in_channels = config->dataset->n_channels;
     session.policy.in_height = config->dataset->height;

@@ -7,6 +7,7 @@
 
 #include "common/base/progress.h"
 #include "common/data/augment.h"
+#include "common/nn/precision.h"
 #include "common/wire/identity.h"
 #include "common/wire/roster.h"
 #include "participant/session.h"
@@ -17,6 +18,7 @@ struct pf_participant_config {
     const struct pf_roster *roster; /* verified */
     const struct pf_dataset *dataset;
     struct pf_augmentation augmentation;
+    enum pf_precision activations; /* as in struct pf_train_options */
     uint64_t seed;
     size_t n_threads; /* 0: one per core */
     struct pf_participant_session_config session;

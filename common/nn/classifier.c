@@ -5,12 +5,14 @@
 #include <string.h>
 
 void pf_pool_forward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
-                     const float *y, const struct pf_affine *norm, size_t n_images, float *pooled)
+                     const void *y, enum pf_precision precision, const struct pf_affine *norm,
+                     size_t n_images, float *pooled)
 {
     float scale = 1.0f / (float)last->out_pixels;
     for (size_t i = 0; i < n_images; i++) {
-        struct pf_blocks blocks = pf_output_blocks(last, y + i * last->n_rows * last->out_padded);
-        kernels->pool(pooled + i * last->n_rows, last->n_rows, blocks, last->out_mask,
+        const void *image = pf_numbers_from(y, precision, i * last->n_rows * last->out_padded);
+        kernels->pool(pooled + i * last->n_rows, last->n_rows,
+                      pf_output_blocks(last, image, precision), last->out_mask,
                       last->out_padded / PF_GROUP, norm, scale);
     }
 }
@@ -59,17 +61,19 @@ void pf_linear_backward(const struct pf_layer *linear, const float *pooled, cons
 }
 
 void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
-                      struct pf_scratch *scratch, const float *y, const struct pf_affine *norm,
-                      const float *mean, size_t n_images, float *dpooled, float *g,
-                      struct pf_channel_sums *totals)
+                      struct pf_scratch *scratch, const void *y, enum pf_precision precision,
+                      const struct pf_affine *norm, const float *mean, size_t n_images,
+                      float *dpooled, float *g, struct pf_channel_sums *totals)
 {
     memset(scratch->sums, 0, last->n_rows * 2 * PF_GROUP * sizeof *scratch->sums);
     for (size_t i = 0; i < n_images; i++) {
         size_t image = i * last->n_rows * last->out_padded;
         float *value = dpooled + i * last->n_rows;
         for (size_t c = 0; c < last->n_rows; c++) value[c] /= (float)last->out_pixels;
-        kernels->pool_back(g + image, last->n_rows, value, pf_output_blocks(last, y + image),
-                           last->out_mask, last->out_padded / PF_GROUP, norm, mean, scratch->sums);
+        struct pf_blocks blocks =
+            pf_output_blocks(last, pf_numbers_from(y, precision, image), precision);
+        kernels->pool_back(g + image, last->n_rows, value, blocks, last->out_mask,
+                           last->out_padded / PF_GROUP, norm, mean, scratch->sums);
     }
     pf_channel_sums_flush(totals, scratch->sums, last->n_rows);
 }

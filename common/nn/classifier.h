@@ -7,7 +7,8 @@
 
 /* pooled[n][C] ← mean over pixels of ReLU6(batch norm(y)); `last` is the last convolution. */
 void pf_pool_forward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
-                     const float *y, const struct pf_affine *norm, size_t n_images, float *pooled);
+                     const void *y, enum pf_precision precision, const struct pf_affine *norm,
+                     size_t n_images, float *pooled);
 
 /* logits[n][M] ← pooled[n][C] Wᵀ + bias. */
 void pf_linear_forward(const struct pf_layer *linear, const float *pooled, size_t n_images,
@@ -25,8 +26,8 @@ void pf_linear_backward(const struct pf_layer *linear, const float *pooled, cons
 /* g[n][C][padded] and totals[C] of the last convolution from dpooled[n][C], which it divides by
  * the number of pixels; see layer_pass.h. */
 void pf_pool_backward(const struct pf_layer_plan *last, const struct pf_kernels *kernels,
-                      struct pf_scratch *scratch, const float *y, const struct pf_affine *norm,
-                      const float *mean, size_t n_images, float *dpooled, float *g,
-                      struct pf_channel_sums *totals);
+                      struct pf_scratch *scratch, const void *y, enum pf_precision precision,
+                      const struct pf_affine *norm, const float *mean, size_t n_images,
+                      float *dpooled, float *g, struct pf_channel_sums *totals);
 
 #endif

@@ -118,7 +118,8 @@ static void infer_pass(const struct inference *self, struct pf_scratch *scratch,
         in = (struct pf_layer_input){.planes = planes[l % 2], .norm = self->norms[l]};
     }
     float *pooled = buffer + 2 * self->plane_floats;
-    pf_pool_forward(self->plans[self->n_plans - 1], self->kernels, in.planes, in.norm, n, pooled);
+    pf_pool_forward(self->plans[self->n_plans - 1], self->kernels, in.planes, PF_SINGLE, in.norm, n,
+                    pooled);
     pf_linear_forward(&self->model->layers[self->n_plans], pooled, n, logits);
 }
 

@@ -1,9 +1,20 @@
 #include "common/nn/kernels.h"
 
+#ifdef PF_KERNELS_X86
+#include <cpuid.h>
+#endif
+
 extern const struct pf_kernels pf_kernels_generic;
 #ifdef PF_KERNELS_X86
 extern const struct pf_kernels pf_kernels_avx2;
 extern const struct pf_kernels pf_kernels_avx512;
+
+/* clang 14 does not know it by name. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
 #endif
 
 size_t pf_kernels_list(const struct pf_kernels **tables, size_t capacity)
@@ -12,7 +23,7 @@ size_t pf_kernels_list(const struct pf_kernels **tables, size_t capacity)
     size_t n = 2;
 #ifdef PF_KERNELS_X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         all[n++] = &pf_kernels_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))

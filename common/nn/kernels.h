@@ -22,44 +22,59 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/nn/precision.h"
+
 #define PF_GROUP 16u          /* pixels */
 #define PF_TILE 64u           /* pixels */
 #define PF_GROUPS_PER_TILE 4u /* PF_TILE / PF_GROUP */
 #define PF_ROW_BLOCK 4u
 #define PF_TAPS 9u
+#define PF_QUAD 4u /* survivors */
 #define PF_RELU_LIMIT 6.0f
 
-/* How the pixels of one plane see those of another: pixel p sees, where bit p % 16 of mask[p / 16]
- * is set, the value at from[p / 16] + p % 16 floats from its channel's first, or at index[p] where
- * from is PF_SCATTERED; and else nothing (0).  What is named is readable, masked or not. */
+/* How the pixels of one plane see those of another through one of the nine taps: shifted by −1…1
+ * per axis, then strided.  Pixel p of a tile sees, where bit p % 16 of mask[p / 16] is set, a value
+ * of its channel, and else nothing (0).  With i = p % 8 and f = from[p / 8] it is the one at
+ *
+ *   PF_IN_ROWS       f + i; both halves of a group in one row: from[2g + 1] = from[2g] + 8
+ *   PF_EVERY_SECOND  f + 2 i: forward through a stride of 2
+ *   PF_TWICE         f + i / 2, from[2g + 1] = from[2g] + 4: back through a stride of 2
+ *   PF_MIXED         as in rows, or at the view's index where from[2g] is PF_SCATTERED
+ *
+ * numbers from its channel's first.  What is named is readable, masked or not, and up to 16 numbers
+ * behind it. */
+enum pf_view_kind { PF_IN_ROWS, PF_EVERY_SECOND, PF_TWICE, PF_MIXED };
 #define PF_SCATTERED INT32_MIN
+struct pf_sight {
+    int32_t from[2 * PF_GROUPS_PER_TILE];
+    uint16_t mask[PF_GROUPS_PER_TILE];
+};
+
+/* All tiles of a plane through all taps.  An input pixel is seen by at most one output pixel
+ * through a tap, so there are views in both directions. */
 struct pf_view {
-    int32_t *from;  /* [groups] */
-    int32_t *index; /* [groups · 16]; NULL when no group is scattered */
-    uint16_t *mask; /* [groups] */
+    enum pf_view_kind kind;
+    size_t n_groups;         /* of the plane that sees */
+    struct pf_sight *sights; /* [tiles][PF_TAPS] */
+    int32_t *index;          /* [PF_TAPS][n_groups · 16]; NULL unless mixed */
 };
 
-/* One of the nine ways to look at a plane: shifted by −1…1 per axis, then strided.  An input pixel
- * is seen by at most one output pixel, so there is a way back. */
-struct pf_tap {
-    struct pf_view forward; /* of output pixels upon the input's blocks */
-    struct pf_view back;    /* of input pixels upon the blocks of the columns' gradients */
-};
-
-/* The columns of a filter matrix: column k is channel k / taps_per_channel through taps[tap[k]]. */
+/* The columns of a filter matrix: column k is channel k / taps_per_channel through tap[k]. */
 struct pf_columns {
     size_t n;
     size_t taps_per_channel; /* 1 or PF_TAPS */
     const uint8_t *tap;      /* [n] */
-    const struct pf_tap *taps;
+    struct pf_view forward;  /* of output pixels upon the input's blocks */
+    struct pf_view back;     /* of input pixels upon the blocks of the columns' gradients */
 };
 
 /* Blocks of one image, beginning with some channel: group g of the i-th channel from there lies at
  * values[g / (run / 16) · stride + i · run + g % (run / 16) · 16]. */
 struct pf_blocks {
-    const float *values;
-    size_t run;    /* 16, 32, 48 or 64 pixels */
-    size_t stride; /* floats from one block to the next */
+    const void *values; /* float, or uint16_t for halves; only y is ever kept in halves */
+    size_t run;         /* 16, 32, 48 or 64 pixels */
+    size_t stride;      /* numbers from one block to the next */
+    enum pf_precision precision;
 };
 
 /* A place in tiles: group i of row r lies at
@@ -71,21 +86,23 @@ struct pf_tiles {
 };
 
 /* Where the rows of a product go: group i of row r at values + r · row_stride + offset[i], for the
- * n_groups ≤ 4 groups of the tile that exist.  With pivot: per row [2][16], lane by lane, sums += d
- * and += d² with d = value − pivot[row], masked lanes left out.  stream: past the caches; every
- * group is then aligned to 64 bytes, and stream_end comes before another thread may look. */
+ * n_groups ≤ 4 groups of the tile that exist.  With pivot: every row less pivot[row], and per row
+ * [2][16], lane by lane, sums += these values and += their squares, masked lanes left out, before
+ * values are rounded to halves.  stream: past the caches; every group is then aligned to its own
+ * size, and stream_end comes before another thread may look. */
 struct pf_sink {
-    float *values;
-    size_t row_stride;
+    void *values; /* float, or uint16_t for halves */
+    enum pf_precision precision;
+    size_t row_stride; /* in numbers, as offset */
     size_t n_groups;
     ptrdiff_t offset[PF_GROUPS_PER_TILE];
     uint16_t mask[PF_GROUPS_PER_TILE];
-    const float *pivot; /* NULL: no sums */
+    const float *pivot; /* NULL: 0, and no sums */
     float *sums;
     bool stream;
 };
 
-/* One weight of a packed layer and the row of the tile it multiplies. */
+/* One weight of a packed layer and the row of the tile it multiplies; 8 bytes without a gap. */
 struct pf_survivor {
     float weight;
     uint32_t row;
@@ -99,6 +116,11 @@ struct pf_affine {
 struct pf_affine_back {
     float a, b, c;
 };
+
+static inline size_t pf_quads(size_t n_survivors)
+{
+    return (n_survivors + PF_QUAD - 1) / PF_QUAD;
+}
 
 /* Memory that will be read soon.  Products have time to spare for the memory bus: at each of their
  * steps (packed: a row; dense: a block of weights) they fetch up to `pace` lines, from the first
@@ -119,7 +141,8 @@ struct pf_kernels {
     const char *name; /* "avx512", "avx2", "generic", "reference" */
 
     /* Groups [first, first + n_groups) of every column of an image: what the column sees of
-     * min(max(norm[channel].scale · y + norm[channel].bias, 0), 6). */
+     * min(max(norm[channel].scale · y + norm[channel].bias, 0), 6).  Tiles of an image that has
+     * several come to lie in tiles: first ≡ to.first modulo 4. */
     void (*activate)(struct pf_tiles to, const struct pf_columns *columns, struct pf_blocks y,
                      size_t first, size_t n_groups, const struct pf_affine *norm);
 
@@ -163,7 +186,9 @@ struct pf_kernels {
                    const struct pf_survivor *survivors, const float *x, size_t n_rows,
                    struct pf_ahead *ahead);
 
-    /* partial[survivor][16], lane by lane, += dy[row] · x[survivor's row] over all pixels. */
+    /* The survivors of each row are taken in quads, the last of a row filled up; quads are counted
+     * through all rows.  Lanes i, i + 4, … of partial[quad][16] together += dy[row] · x[row of the
+     * quad's i-th survivor] over all pixels. */
     void (*packed_weights)(float *partial, const uint32_t *start,
                            const struct pf_survivor *survivors, size_t n_rows, const float *dy,
                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
@@ -182,7 +207,7 @@ const struct pf_kernels *pf_kernels_best(void);
 /* All tables this processor can run, the reference first; returns how many, at most capacity. */
 size_t pf_kernels_list(const struct pf_kernels **tables, size_t capacity);
 
-/* Where group `group` of the first channel stands, in floats from values. */
+/* Where group `group` of the first channel stands, in numbers from values. */
 static inline size_t pf_block_group(struct pf_blocks blocks, size_t group)
 {
     size_t per_block = blocks.run / PF_GROUP;

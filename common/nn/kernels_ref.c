@@ -1,4 +1,5 @@
 /* The plain twins of the kernels: one loop per definition, nothing clever. */
+#include "common/nn/half.h"
 #include "common/nn/kernels.h"
 
 static bool is_set(const uint16_t *mask, size_t p)
@@ -26,10 +27,16 @@ static float *place(struct pf_tiles to, size_t row, size_t p)
     return pf_tile_group(to, row, p / PF_GROUP) + p % PF_GROUP;
 }
 
+static float number_at(const void *numbers, enum pf_precision precision, size_t i)
+{
+    if (precision == PF_HALF) return pf_float_of_half(((const uint16_t *)numbers)[i]);
+    return ((const float *)numbers)[i];
+}
+
 static float value_at(struct pf_blocks blocks, size_t channel, size_t p)
 {
-    return blocks
-        .values[pf_block_group(blocks, p / PF_GROUP) + channel * blocks.run + p % PF_GROUP];
+    return number_at(blocks.values, blocks.precision,
+                     pf_block_group(blocks, p / PF_GROUP) + channel * blocks.run + p % PF_GROUP);
 }
 
 static float *place_in(float *values, struct pf_blocks layout, size_t channel, size_t p)
@@ -37,24 +44,40 @@ static float *place_in(float *values, struct pf_blocks layout, size_t channel, s
     return values + pf_block_group(layout, p / PF_GROUP) + channel * layout.run + p % PF_GROUP;
 }
 
-/* What pixel p sees of the channel that begins at `channel`. */
-static float seen(const struct pf_view *view, const float *channel, size_t p)
+static bool sees(const struct pf_view *view, size_t tap, size_t p)
 {
-    if (!is_set(view->mask, p)) return 0.0f;
-    int32_t from = view->from[p / PF_GROUP];
-    return channel[from == PF_SCATTERED ? view->index[p] : from + (int32_t)(p % PF_GROUP)];
+    return is_set(view->sights[p / PF_TILE * PF_TAPS + tap].mask, p % PF_TILE);
+}
+
+/* What pixel p sees of a channel, the i-th of the blocks. */
+static float seen(const struct pf_view *view, size_t tap, struct pf_blocks blocks, size_t i,
+                  size_t p)
+{
+    const int32_t *from = view->sights[p / PF_TILE * PF_TAPS + tap].from;
+    int32_t at = from[p % PF_TILE / 8], step = (int32_t)(p % 8);
+    if (!sees(view, tap, p)) return 0.0f;
+    switch (view->kind) {
+    case PF_IN_ROWS: at += step; break;
+    case PF_EVERY_SECOND: at += 2 * step; break;
+    case PF_TWICE: at += step / 2; break;
+    case PF_MIXED:
+        at += step;
+        if (from[p % PF_TILE / PF_GROUP * 2] == PF_SCATTERED)
+            at = view->index[tap * view->n_groups * PF_GROUP + p];
+    }
+    return number_at(blocks.values, blocks.precision, i * blocks.run + (size_t)(ptrdiff_t)at);
 }
 
 static void activate_ref(struct pf_tiles to, const struct pf_columns *columns, struct pf_blocks y,
                          size_t first, size_t n_groups, const struct pf_affine *norm)
 {
     for (size_t k = 0; k < columns->n; k++) {
-        const struct pf_view *view = &columns->taps[columns->tap[k]].forward;
+        const struct pf_view *view = &columns->forward;
         size_t c = k / columns->taps_per_channel;
         for (size_t i = 0; i < n_groups * PF_GROUP; i++) {
             size_t p = first * PF_GROUP + i;
-            float value = relu6(affine(norm[c], seen(view, y.values + c * y.run, p)));
-            *place(to, k, i) = is_set(view->mask, p) ? value : 0.0f;
+            float value = relu6(affine(norm[c], seen(view, columns->tap[k], y, c, p)));
+            *place(to, k, i) = sees(view, columns->tap[k], p) ? value : 0.0f;
         }
     }
 }
@@ -86,8 +109,7 @@ static void activate_back_ref(float *g, size_t n_channels, const struct pf_colum
         for (size_t q = 0; q < n_groups * PF_GROUP; q++) {
             float sum = 0.0f, value = value_at(y, c, q);
             for (size_t t = c * taps; t < (c + 1) * taps; t++)
-                sum += seen(&columns->taps[columns->tap[first_column + t]].back,
-                            dx.values + t * dx.run, q);
+                sum += seen(&columns->back, columns->tap[first_column + t], dx, t, q);
             if (!passes(norm[c], value)) sum = 0.0f;
             *place_in(g, y, c, q) = sum;
             add_sums(sums + c * 2 * PF_GROUP, q, sum, value - mean[c]);
@@ -124,11 +146,16 @@ static void sink_value(const struct pf_sink *to, size_t row, size_t p, float val
 {
     size_t group = p / PF_GROUP, lane = p % PF_GROUP;
     if (group >= to->n_groups) return;
-    to->values[(ptrdiff_t)(row * to->row_stride + lane) + to->offset[group]] = value;
+    if (to->pivot != NULL) value -= to->pivot[row];
+    ptrdiff_t at = (ptrdiff_t)(row * to->row_stride + lane) + to->offset[group];
+    if (to->precision == PF_HALF)
+        ((uint16_t *)to->values)[at] = pf_half_of_float(value);
+    else
+        ((float *)to->values)[at] = value;
     if (to->pivot == NULL || !(to->mask[group] >> lane & 1)) return;
-    float d = value - to->pivot[row], *sums = to->sums + 2 * PF_GROUP * row + lane;
-    sums[0] += d;
-    sums[PF_GROUP] += d * d;
+    float *sums = to->sums + 2 * PF_GROUP * row + lane;
+    sums[0] += value;
+    sums[PF_GROUP] += value * value;
 }
 
 static void product_ref(const struct pf_sink *to, const float *panels, const float *x,
@@ -180,13 +207,16 @@ static void packed_weights_ref(float *partial, const uint32_t *start,
                                struct pf_ahead *ahead)
 {
     (void)ahead;
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t i = start[r]; i < start[r + 1]; i++)
+    for (size_t r = 0; r < n_rows; r++) {
+        for (size_t i = start[r]; i < start[r + 1]; i++) {
+            float *sum = partial + (i - start[r]) / PF_QUAD * PF_GROUP + (i - start[r]) % PF_QUAD;
             for (size_t t = 0; t < n_tiles; t++)
                 for (size_t p = 0; p < PF_TILE; p++)
-                    partial[i * PF_GROUP + p % PF_GROUP] +=
-                        dy[t * dy_stride + r * PF_TILE + p] *
-                        x[t * x_stride + survivors[i].row * PF_TILE + p];
+                    *sum += dy[t * dy_stride + r * PF_TILE + p] *
+                            x[t * x_stride + survivors[i].row * PF_TILE + p];
+        }
+        partial += pf_quads(start[r + 1] - start[r]) * PF_GROUP;
+    }
 }
 
 static void stream_end_ref(void) {}

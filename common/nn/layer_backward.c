@@ -31,12 +31,13 @@ static void output_gradient(const struct chunk *self)
 {
     const struct pf_layer_plan *plan = self->plan;
     size_t groups = plan->out_padded / PF_GROUP, image = plan->n_rows * plan->out_padded;
+    enum pf_precision precision = self->back.in.precision;
     for (size_t i = 0; i < self->n_images; i++) {
         struct pf_tiles to = {self->scratch->dy, plan->rows_padded * PF_TILE, i * groups};
-        self->kernels->normalise_back(to, plan->n_rows,
-                                      pf_output_blocks(plan, self->back.g + i * image),
-                                      pf_output_blocks(plan, self->back.y + i * image),
-                                      plan->out_mask, groups, self->back.norm);
+        const void *y = pf_numbers_from(self->back.y, precision, i * image);
+        self->kernels->normalise_back(
+            to, plan->n_rows, pf_output_blocks(plan, self->back.g + i * image, PF_SINGLE),
+            pf_output_blocks(plan, y, precision), plan->out_mask, groups, self->back.norm);
     }
     clear_tail(self);
 }
@@ -104,13 +105,13 @@ static void channel_gradient(const struct chunk *self, size_t first, size_t n)
     size_t dx_image = pf_dx_image_floats(plan);
     for (size_t i = 0; i < self->n_images; i++) {
         size_t image = i * plan->n_channels * plan->in_padded;
-        self->kernels->activate_back(back->g_in + image + first * plan->in_run, n, &plan->columns,
-                                     first * plan->columns.taps_per_channel,
-                                     pf_dx_blocks(plan, self->scratch->dx + i * dx_image),
-                                     pf_input_blocks(plan, back->in.planes + image, first),
-                                     plan->in_padded / PF_GROUP, back->in.norm + first,
-                                     back->mean_in + first,
-                                     self->scratch->sums + first * 2 * PF_GROUP);
+        struct pf_layer_input in = pf_layer_input_from(plan, back->in, i);
+        self->kernels->activate_back(
+            back->g_in + image + first * plan->in_run, n, &plan->columns,
+            first * plan->columns.taps_per_channel,
+            pf_dx_blocks(plan, self->scratch->dx + i * dx_image),
+            pf_input_blocks(plan, in.planes, in.precision, first), plan->in_padded / PF_GROUP,
+            in.norm + first, back->mean_in + first, self->scratch->sums + first * 2 * PF_GROUP);
     }
 }
 
@@ -130,19 +131,23 @@ static void advance(struct pf_layer_back *back, const struct pf_layer_plan *plan
 {
     size_t out = n_images * plan->n_rows * plan->out_padded;
     back->g += out;
-    back->y += out;
-    if (back->in.planes != NULL) back->in.planes += n_images * plan->n_channels * plan->in_padded;
-    if (back->in.bytes != NULL) back->in.bytes += n_images * plan->n_channels * plan->in_pixels;
+    back->y = pf_numbers_from(back->y, back->in.precision, out);
+    back->in = pf_layer_input_from(plan, back->in, n_images);
     if (back->g_in != NULL) back->g_in += n_images * plan->n_channels * plan->in_padded;
 }
 
 /* dw ← the lanes of the packed weights' partial sums, in lane order. */
-static void fold_partial(float *dw, const float *partial, size_t n_weights)
+static void fold_partial(float *dw, const float *partial, const struct pf_layer_plan *plan)
 {
-    for (size_t i = 0; i < n_weights; i++) {
-        float sum = 0.0f;
-        for (size_t j = 0; j < PF_GROUP; j++) sum += partial[i * PF_GROUP + j];
-        dw[i] = sum;
+    for (size_t r = 0; r < plan->n_rows; r++) {
+        size_t n = plan->forward.start[r + 1] - plan->forward.start[r];
+        for (size_t i = 0; i < n; i++) {
+            const float *lane = partial + i / PF_QUAD * PF_GROUP + i % PF_QUAD;
+            float sum = 0.0f;
+            for (size_t j = 0; j < PF_GROUP; j += PF_QUAD) sum += lane[j];
+            *dw++ = sum;
+        }
+        partial += pf_quads(n) * PF_GROUP;
     }
 }
 
@@ -153,14 +158,16 @@ static void backward_chunk(struct chunk *self, size_t n_next)
     const struct pf_layer_plan *plan = self->plan;
     size_t out = plan->n_rows * plan->out_padded, in = plan->n_channels * plan->in_padded;
     output_gradient(self);
+    enum pf_precision precision = self->back.in.precision;
+    const void *y_next = pf_numbers_from(self->back.y, precision, self->n_images * out);
     if (self->back.g_in != NULL) {
-        pf_ahead_set(&self->ahead, 0, self->back.in.planes, self->n_images * in);
+        pf_ahead_set(&self->ahead, 0, self->back.in.planes, precision, self->n_images * in);
         pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) *
                                           pf_product_steps(plan, plan->n_columns, plan->n_rows));
         input_gradient(self);
     }
-    pf_ahead_set(&self->ahead, 0, self->back.g + self->n_images * out, n_next * out);
-    pf_ahead_set(&self->ahead, 1, self->back.y + self->n_images * out, n_next * out);
+    pf_ahead_set(&self->ahead, 0, self->back.g + self->n_images * out, PF_SINGLE, n_next * out);
+    pf_ahead_set(&self->ahead, 1, y_next, precision, n_next * out);
     pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) / 2 *
                                           pf_product_steps(plan, plan->n_rows, plan->n_columns) +
                                       1);
@@ -171,10 +178,12 @@ void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels
                        struct pf_scratch *scratch, const struct pf_layer_back *back,
                        size_t n_images)
 {
-    size_t n_weights = plan->layer->n_weights, n_chunk = plan->chunk_images, summed = 0;
+    size_t n_chunk = plan->chunk_images, summed = 0;
     bool packed = plan->layer->packing != NULL;
-    float *sums = packed ? scratch->partial : back->dw;
-    memset(sums, 0, n_weights * (packed ? PF_GROUP : 1) * sizeof *sums);
+    if (packed)
+        memset(scratch->partial, 0, plan->n_quads * PF_GROUP * sizeof *scratch->partial);
+    else
+        memset(back->dw, 0, plan->layer->n_weights * sizeof *back->dw);
     memset(scratch->sums, 0, plan->n_channels * 2 * PF_GROUP * sizeof *scratch->sums);
     struct pf_layer_back rest = *back;
     for (size_t i = 0; i < n_images; i += n_chunk) {
@@ -188,5 +197,5 @@ void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels
         pf_channel_sums_flush(back->totals_in, scratch->sums, plan->n_channels);
         summed = 0;
     }
-    if (packed) fold_partial(back->dw, scratch->partial, n_weights);
+    if (packed) fold_partial(back->dw, scratch->partial, plan);
 }

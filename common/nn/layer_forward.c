@@ -36,6 +36,16 @@ static void bytes_columns(const struct pf_layer_plan *plan, struct pf_tiles to,
     }
 }
 
+struct pf_layer_input pf_layer_input_from(const struct pf_layer_plan *plan,
+                                          struct pf_layer_input in, size_t image)
+{
+    if (in.planes != NULL)
+        in.planes =
+            pf_numbers_from(in.planes, in.precision, image * plan->n_channels * plan->in_padded);
+    if (in.bytes != NULL) in.bytes += image * plan->n_channels * plan->in_pixels;
+    return in;
+}
+
 void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
                       struct pf_layer_input in, size_t first, size_t n_groups)
 {
@@ -44,13 +54,13 @@ void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels 
     for (size_t group = first; group < end; group += part.n) {
         part = pf_stretch_at(plan, group, end);
         struct pf_tiles to = {x, tile_stride, group - first};
-        size_t plane = part.image * plan->n_channels;
-        if (in.planes == NULL) {
-            bytes_columns(plan, to, in.bytes + plane * plan->in_pixels, part, in.norm);
-            continue;
-        }
-        struct pf_blocks y = pf_input_blocks(plan, in.planes + plane * plan->in_padded, 0);
-        kernels->activate(to, &plan->columns, y, part.first, part.n, in.norm);
+        struct pf_layer_input image = pf_layer_input_from(plan, in, part.image);
+        if (in.planes == NULL)
+            bytes_columns(plan, to, image.bytes, part, in.norm);
+        else
+            kernels->activate(to, &plan->columns,
+                              pf_input_blocks(plan, image.planes, in.precision, 0), part.first,
+                              part.n, in.norm);
     }
 }
 
@@ -68,6 +78,7 @@ static struct pf_sink sink_of(const struct chunk *self, size_t first, size_t end
 {
     const struct pf_layer_plan *plan = self->plan;
     struct pf_sink sink = {.values = self->out.y,
+                           .precision = self->out.precision,
                            .row_stride = plan->out_run,
                            .n_groups = end - first,
                            .pivot = self->out.totals != NULL ? self->out.pivot : NULL,
@@ -75,8 +86,9 @@ static struct pf_sink sink_of(const struct chunk *self, size_t first, size_t end
                            .stream = self->out.stream};
     for (size_t i = 0; i < sink.n_groups; i++) {
         struct pf_stretch at = pf_stretch_at(plan, first + i, end);
-        sink.offset[i] = (ptrdiff_t)(at.image * plan->n_rows * plan->out_padded +
-                                     pf_block_group(pf_output_blocks(plan, NULL), at.first));
+        sink.offset[i] =
+            (ptrdiff_t)(at.image * plan->n_rows * plan->out_padded +
+                        pf_block_group(pf_output_blocks(plan, NULL, PF_SINGLE), at.first));
         sink.mask[i] = plan->out_mask[at.first];
     }
     return sink;
@@ -111,18 +123,11 @@ static void forward_chunk(struct chunk *self, struct pf_layer_input in, size_t n
     }
 }
 
-static struct pf_layer_input input_from(const struct pf_layer_plan *plan, struct pf_layer_input in,
-                                        size_t image)
+void pf_ahead_set(struct pf_ahead *ahead, size_t range, const void *numbers,
+                  enum pf_precision precision, size_t n)
 {
-    if (in.planes != NULL) in.planes += image * plan->n_channels * plan->in_padded;
-    if (in.bytes != NULL) in.bytes += image * plan->n_channels * plan->in_pixels;
-    return in;
-}
-
-void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, size_t n)
-{
-    ahead->ranges[range].next = (const char *)floats;
-    ahead->ranges[range].n_lines = floats != NULL ? n * sizeof *floats / PF_LINE : 0;
+    ahead->ranges[range].next = numbers;
+    ahead->ranges[range].n_lines = numbers != NULL ? n * pf_number_bytes(precision) / PF_LINE : 0;
 }
 
 void pf_ahead_spread(struct pf_ahead *ahead, size_t n_steps)
@@ -141,12 +146,13 @@ void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels 
     for (size_t i = 0; i < n_images; i += n_chunk) {
         size_t n = PF_MIN(n_chunk, n_images - i), n_ahead = PF_MIN(n_chunk, n_images - i - n);
         struct chunk chunk = {plan, kernels, scratch, out, {.ranges = {{0}}}};
-        chunk.out.y += i * plan->n_rows * plan->out_padded;
-        pf_ahead_set(&chunk.ahead, 0, input_from(plan, in, i + n).planes,
+        chunk.out.y =
+            (char *)out.y + i * plan->n_rows * plan->out_padded * pf_number_bytes(out.precision);
+        pf_ahead_set(&chunk.ahead, 0, pf_layer_input_from(plan, in, i + n).planes, in.precision,
                      n_ahead * plan->n_channels * plan->in_padded);
         pf_ahead_spread(&chunk.ahead, pf_tiles_of(n * plan->out_padded / PF_GROUP) *
                                           pf_product_steps(plan, plan->n_rows, plan->n_columns));
-        forward_chunk(&chunk, input_from(plan, in, i), n);
+        forward_chunk(&chunk, pf_layer_input_from(plan, in, i), n);
         summed += n * plan->out_padded;
         if (out.totals == NULL || (summed < PF_SUMMED_PIXELS && i + n < n_images)) continue;
         pf_channel_sums_flush(out.totals, scratch->sums, plan->n_rows);

@@ -16,7 +16,7 @@ struct pf_scratch {
     float *dy;      /* [chunk tiles][rows_padded][64] */
     float *dx;      /* [chunk images][blocks of dx_channels' columns], guards before and behind */
     float *sums;    /* [channels][2][16] */
-    float *partial; /* [n_weights][16], packed layers */
+    float *partial; /* [n_quads][16], packed layers */
 };
 
 /* plans[n]; training = false leaves out what only the backward pass needs. */
@@ -26,36 +26,38 @@ PF_NODISCARD enum pf_status pf_scratch_create(const struct pf_layer_plan *const 
 void pf_scratch_destroy(struct pf_scratch *self);
 PF_DEFINE_CLEANUP(struct pf_scratch, pf_scratch_destroy)
 
-/* A layer's input: blocks [image][block][channel][in_run] with PF_PLANE_GUARD readable floats
+/* A layer's input: blocks [image][block][channel][in_run] with PF_PLANE_GUARD readable numbers
  * around, to be normalised and clamped; or bytes [image][channel][in_pixels], to be normalised
  * only. */
 struct pf_layer_input {
-    const float *planes; /* NULL: bytes */
+    const void *planes;          /* NULL: bytes */
+    enum pf_precision precision; /* of planes, and of what training keeps of all layers */
     const uint8_t *bytes;
     const struct pf_affine *norm; /* [channels] */
 };
 
-/* Σ d and Σ d² (forward) or Σ g and Σ g · (y − mean) (backward) of a channel. */
+/* Σ y and Σ y² (forward) or Σ g and Σ g · (y − mean) (backward) of a channel. */
 struct pf_channel_sums {
     double first, second;
 };
 
 /* Where a layer's output goes, and what is summed on the way. */
 struct pf_layer_output {
-    float *y;                       /* [image] blocks of N */
+    void *y;                        /* [image] blocks of N */
+    enum pf_precision precision;    /* of y */
     bool stream;                    /* it is more than caches hold: write past them */
     const float *pivot;             /* [N]; with totals */
-    struct pf_channel_sums *totals; /* NULL, or [N]: += sums over d = y − pivot, all pixels */
+    struct pf_channel_sums *totals; /* NULL, or [N]: += sums of y, which is less the pivot then */
 };
 
-/* out.y ← the convolution. */
+/* out.y ← the convolution, less out.pivot if there are totals. */
 void pf_layer_forward(const struct pf_layer_plan *plan, const struct pf_kernels *kernels,
                       struct pf_scratch *scratch, struct pf_layer_input in, size_t n_images,
                       struct pf_layer_output out);
 
 struct pf_layer_back {
     const float *g; /* [image] blocks of N, gradient behind batch norm, ReLU6's mask applied */
-    const float *y; /* [image] blocks of N */
+    const void *y;  /* [image] blocks of N, of the precision of `in` */
     const struct pf_affine_back *norm; /* [N] */
     struct pf_layer_input in;
     float *dw; /* [n_weights], overwritten */
@@ -78,6 +80,10 @@ void pf_channel_sums_flush(struct pf_channel_sums *totals, float *sums, size_t n
 /* Pixels that go into single-precision sums before those are added to double ones. */
 #define PF_SUMMED_PIXELS ((size_t)64 << 10)
 
+/* The input from image `image` on. */
+struct pf_layer_input pf_layer_input_from(const struct pf_layer_plan *plan,
+                                          struct pf_layer_input in, size_t image);
+
 /* scratch->x ← groups [first, first + n) of the columns of a chunk, first on a tile boundary.
  * Behind them, to the end of the tile, stands something finite. */
 void pf_layer_columns(const struct pf_layer_plan *plan, const struct pf_kernels *kernels, float *x,
@@ -97,8 +103,9 @@ static inline struct pf_stretch pf_stretch_at(const struct pf_layer_plan *plan, 
     return (struct pf_stretch){image, first, PF_MIN(end - group, per_image - first)};
 }
 
-/* Range `range` of what products fetch: floats[n], or nothing for NULL. */
-void pf_ahead_set(struct pf_ahead *ahead, size_t range, const float *floats, size_t n);
+/* Range `range` of what products fetch: numbers[n], or nothing for NULL. */
+void pf_ahead_set(struct pf_ahead *ahead, size_t range, const void *numbers,
+                  enum pf_precision precision, size_t n);
 /* All its lines over so many steps, evenly. */
 void pf_ahead_spread(struct pf_ahead *ahead, size_t n_steps);
 

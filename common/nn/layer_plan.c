@@ -7,22 +7,28 @@
 /* ---- how much is worked on at once --------------------------------------------------------------
  */
 
-#define CHUNK_PIXELS                                                                            \
-    1024u                              /* of output: a weight gradient then gathers many pixels \
-                                        * in registers before it touches memory */
-#define DX_BYTES ((size_t)256 << 10)   /* a part of a second-level cache */
-#define BAND_BYTES ((size_t)512 << 10) /* likewise */
+/* A chunk of images goes through the backward pass together.  Dense: the weight gradient then
+ * gathers many pixels in registers before it touches memory.  Packed: a chunk's gradients should
+ * stay in the second-level cache; nothing is gained by more. */
+#define CHUNK_PIXELS 1024u /* of output */
+#define PACKED_CHUNK_BYTES ((size_t)128 << 10)
+#define DX_BYTES ((size_t)256 << 10) /* a part of a second-level cache */
+#define BAND_BYTES ((size_t)512 << 10)
+#define PACKED_BAND_BYTES ((size_t)64 << 10)
 #define MIN_BAND_TILES 4u
 
 static size_t chunk_images(const struct pf_layer_plan *plan)
 {
-    return PF_MAX(CHUNK_PIXELS / plan->out_padded, 1);
+    size_t pixels = CHUNK_PIXELS;
+    if (plan->layer->packing != NULL)
+        pixels = PACKED_CHUNK_BYTES / sizeof(float) / PF_MAX(plan->n_rows, plan->n_channels);
+    return PF_MAX(pixels / plan->out_padded, 1);
 }
 
 static size_t band_tiles(const struct pf_layer_plan *plan)
 {
-    size_t n = BAND_BYTES / (plan->columns_padded * PF_TILE * sizeof(float));
-    n = PF_MAX(n, MIN_BAND_TILES);
+    size_t bytes = plan->layer->packing != NULL ? PACKED_BAND_BYTES : BAND_BYTES;
+    size_t n = PF_MAX(bytes / (plan->columns_padded * PF_TILE * sizeof(float)), MIN_BAND_TILES);
     return PF_MIN(n, pf_tiles_of(plan->chunk_images * plan->out_padded / PF_GROUP));
 }
 
@@ -62,45 +68,64 @@ static void choose_sizes(struct pf_layer_plan *self)
  * ----------------------------------------------------------------------------------------
  */
 
-static void view_finish(struct pf_view *self)
-{
-    pf_free(self->from);
-    pf_free(self->index);
-    pf_free(self->mask);
-}
-
-static enum pf_status view_allocate(struct pf_view *self, size_t padded, struct pf_error *err)
-{
-    self->from = PF_ALLOC(padded / PF_GROUP, int32_t);
-    self->index = PF_ALLOC(padded, int32_t);
-    self->mask = PF_ALLOC(padded / PF_GROUP, uint16_t);
-    if (self->from == NULL || self->index == NULL || self->mask == NULL)
-        return pf_no_memory(err, "the borders of a layer");
-    return PF_OK;
-}
-
 static void set_bit(uint16_t *mask, size_t p)
 {
     mask[p / PF_GROUP] = (uint16_t)(mask[p / PF_GROUP] | 1u << (p % PF_GROUP));
 }
 
-/* Pixel p sees pixel `seen` of a plane in blocks. */
-static void view_set(struct pf_view *self, size_t p, size_t seen, struct pf_blocks blocks)
+static void view_finish(struct pf_view *self)
 {
-    set_bit(self->mask, p);
-    /* An image of the input has at most 2^12 channels · 2^16 pixels, one of the gradients DX_BYTES
-     * or 4 channels · 9 taps · 2^16 pixels: below 2^31. */
-    self->index[p] = (int32_t)(pf_block_group(blocks, seen / PF_GROUP) + seen % PF_GROUP);
+    pf_free(self->sights);
+    pf_free(self->index);
 }
 
-/* from[group], if what the group sees lies in a row. */
-static bool lies_in_a_row(const struct pf_view *self, size_t group, int32_t *from)
+static enum pf_status view_allocate(struct pf_view *self, size_t padded, struct pf_error *err)
+{
+    self->n_groups = padded / PF_GROUP;
+    self->sights = PF_ALLOC(pf_tiles_of(self->n_groups) * PF_TAPS, struct pf_sight);
+    self->index = PF_ALLOC(PF_TAPS * padded, int32_t);
+    return self->sights != NULL && self->index != NULL
+               ? PF_OK
+               : pf_no_memory(err, "the borders of a layer");
+}
+
+static struct pf_sight *sight_of(const struct pf_view *self, size_t tap, size_t group)
+{
+    return &self->sights[group / PF_GROUPS_PER_TILE * PF_TAPS + tap];
+}
+
+static int32_t *index_of(const struct pf_view *self, size_t tap, size_t group)
+{
+    return self->index + (tap * self->n_groups + group) * PF_GROUP;
+}
+
+/* Through `tap` pixel p sees pixel `seen` of a plane in blocks. */
+static void view_set(struct pf_view *self, size_t tap, size_t p, size_t seen,
+                     struct pf_blocks blocks)
+{
+    size_t group = p / PF_GROUP;
+    set_bit(sight_of(self, tap, group)->mask, p % PF_TILE);
+    /* An image of the input has at most 2^12 channels · 2^16 pixels, one of the gradients DX_BYTES
+     * or 4 channels · 9 taps · 2^16 pixels: below 2^31. */
+    index_of(self, tap, group)[p % PF_GROUP] =
+        (int32_t)(pf_block_group(blocks, seen / PF_GROUP) + seen % PF_GROUP);
+}
+
+/* How far behind `from` the i-th pixel looks. */
+static int32_t step_of(enum pf_view_kind kind, int32_t i)
+{
+    return kind == PF_EVERY_SECOND ? 2 * i : kind == PF_TWICE ? i / 2 : i;
+}
+
+/* *from ← what explains all n pixels of a group; true if there is such a number. */
+static bool explains(enum pf_view_kind kind, const int32_t *index, unsigned mask, int32_t n,
+                     int32_t *from)
 {
     bool known = false;
     *from = 0;
-    for (int32_t i = 0; i < (int32_t)PF_GROUP; i++) {
-        if (!(self->mask[group] >> i & 1)) continue;
-        int32_t begin = self->index[group * PF_GROUP + (size_t)i] - i;
+    for (int32_t i = 0; i < n; i++) {
+        if (!(mask >> i & 1)) continue;
+        int32_t begin = index[i] - step_of(kind, i);
         if (known && begin != *from) return false;
         *from = begin;
         known = true;
@@ -108,40 +133,66 @@ static bool lies_in_a_row(const struct pf_view *self, size_t group, int32_t *fro
     return true;
 }
 
-/* Once all pixels are set. */
-static void view_settle(struct pf_view *self, size_t n_groups)
+/* A group's from[2], if there can be. */
+static bool explain_group(struct pf_view *self, enum pf_view_kind kind, size_t tap, size_t group)
 {
-    bool scattered = false;
-    for (size_t g = 0; g < n_groups; g++) {
-        if (lies_in_a_row(self, g, &self->from[g])) continue;
-        self->from[g] = PF_SCATTERED;
-        scattered = true;
+    const int32_t half = PF_GROUP / 2, *index = index_of(self, tap, group);
+    struct pf_sight *sight = sight_of(self, tap, group);
+    unsigned mask = sight->mask[group % PF_GROUPS_PER_TILE];
+    int32_t *from = sight->from + 2 * (group % PF_GROUPS_PER_TILE);
+    if (kind == PF_EVERY_SECOND)
+        return explains(kind, index, mask, half, &from[0]) &&
+               explains(kind, index + half, mask >> half, half, &from[1]);
+    if (!explains(kind, index, mask, PF_GROUP, &from[0])) return false;
+    from[1] = from[0] + step_of(kind, half);
+    return true;
+}
+
+static bool explain_all(struct pf_view *self, enum pf_view_kind kind)
+{
+    for (size_t tap = 0; tap < PF_TAPS; tap++)
+        for (size_t g = 0; g < self->n_groups; g++)
+            if (!explain_group(self, kind, tap, g)) return false;
+    return true;
+}
+
+/* Once all pixels are set. */
+static void view_settle(struct pf_view *self, enum pf_view_kind strided)
+{
+    const enum pf_view_kind kinds[] = {PF_IN_ROWS, strided};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(kinds); i++) {
+        if (!explain_all(self, kinds[i])) continue;
+        self->kind = kinds[i];
+        pf_free(self->index);
+        self->index = NULL;
+        return;
     }
-    if (scattered) return;
-    pf_free(self->index);
-    self->index = NULL;
+    self->kind = PF_MIXED;
+    for (size_t tap = 0; tap < PF_TAPS; tap++)
+        for (size_t g = 0; g < self->n_groups; g++)
+            if (!explain_group(self, PF_IN_ROWS, tap, g))
+                sight_of(self, tap, g)->from[2 * (g % PF_GROUPS_PER_TILE)] = PF_SCATTERED;
 }
 
 /* Walks the output; every pixel that reads inside the image marks both ends.  A stride maps no two
  * outputs to one input, so that the way back is well defined. */
-static void tap_fill(struct pf_tap *self, const struct pf_layer_plan *plan, ptrdiff_t dy,
-                     ptrdiff_t dx)
+static void tap_fill(struct pf_layer_plan *self, size_t tap)
 {
-    const struct pf_layer *layer = plan->layer;
+    const struct pf_layer *layer = self->layer;
     ptrdiff_t height = layer->in_height, width = layer->in_width, stride = layer->stride;
-    struct pf_blocks in = pf_input_blocks(plan, NULL, 0), back = pf_dx_blocks(plan, NULL);
+    ptrdiff_t dy = (ptrdiff_t)tap / 3 - 1, dx = (ptrdiff_t)tap % 3 - 1;
+    struct pf_blocks in = pf_input_blocks(self, NULL, PF_SINGLE, 0),
+                     back = pf_dx_blocks(self, NULL);
     for (ptrdiff_t y = 0; y < (ptrdiff_t)layer->out_height; y++) {
         for (ptrdiff_t x = 0; x < (ptrdiff_t)layer->out_width; x++) {
             ptrdiff_t from_y = y * stride + dy, from_x = x * stride + dx;
             if (from_y < 0 || from_y >= height || from_x < 0 || from_x >= width) continue;
             size_t to = (size_t)(y * (ptrdiff_t)layer->out_width + x);
             size_t from = (size_t)(from_y * width + from_x);
-            view_set(&self->forward, to, from, in);
-            view_set(&self->back, from, to, back);
+            view_set(&self->columns.forward, tap, to, from, in);
+            view_set(&self->columns.back, tap, from, to, back);
         }
     }
-    view_settle(&self->forward, plan->out_padded / PF_GROUP);
-    view_settle(&self->back, plan->in_padded / PF_GROUP);
 }
 
 static uint8_t tap_of(const struct pf_layer *layer, size_t column)
@@ -154,25 +205,27 @@ static uint8_t tap_of(const struct pf_layer *layer, size_t column)
     }
 }
 
-static enum pf_status make_taps(struct pf_layer_plan *self, struct pf_error *err)
+static enum pf_status make_columns(struct pf_layer_plan *self, struct pf_error *err)
 {
+    bool used[PF_TAPS] = {false};
     self->tap_of_column = PF_ALLOC(self->n_columns, uint8_t);
-    self->columns = (struct pf_columns){.n = self->n_columns,
-                                        .taps_per_channel = self->n_columns / self->n_channels,
-                                        .tap = self->tap_of_column,
-                                        .taps = self->taps};
     self->out_mask = PF_ALLOC(self->out_padded / PF_GROUP, uint16_t);
     if (self->tap_of_column == NULL || self->out_mask == NULL)
         return pf_no_memory(err, "the columns of a layer");
     for (size_t p = 0; p < self->out_pixels; p++) set_bit(self->out_mask, p);
+    self->columns.n = self->n_columns;
+    self->columns.taps_per_channel = self->n_columns / self->n_channels;
+    self->columns.tap = self->tap_of_column;
+    PF_TRY(view_allocate(&self->columns.forward, self->out_padded, err));
+    PF_TRY(view_allocate(&self->columns.back, self->in_padded, err));
     for (size_t k = 0; k < self->n_columns; k++) {
-        uint8_t t = tap_of(self->layer, k);
-        self->tap_of_column[k] = t;
-        if (self->taps[t].forward.mask != NULL) continue;
-        PF_TRY(view_allocate(&self->taps[t].forward, self->out_padded, err));
-        PF_TRY(view_allocate(&self->taps[t].back, self->in_padded, err));
-        tap_fill(&self->taps[t], self, t / 3 - 1, t % 3 - 1);
+        self->tap_of_column[k] = tap_of(self->layer, k);
+        used[self->tap_of_column[k]] = true;
     }
+    for (size_t tap = 0; tap < PF_TAPS; tap++)
+        if (used[tap]) tap_fill(self, tap);
+    view_settle(&self->columns.forward, PF_EVERY_SECOND);
+    view_settle(&self->columns.back, PF_TWICE);
     return PF_OK;
 }
 
@@ -201,6 +254,8 @@ static void list_forward(struct pf_layer_plan *self, const struct pf_packing *pa
         self->forward.start[r] = packing->row_start[PF_MIN(r, self->n_rows)];
     for (size_t i = 0; i < packing->n_weights; i++)
         self->forward.survivors[i].row = packing->column[i];
+    for (size_t r = 0; r < self->n_rows; r++)
+        self->n_quads += pf_quads(packing->row_start[r + 1] - packing->row_start[r]);
 }
 
 /* Counting sort of the survivors by column; within a column they stay in row order. */
@@ -241,7 +296,7 @@ enum pf_status pf_layer_plan_create(const struct pf_layer *layer, struct pf_laye
     if (self == NULL) return pf_no_memory(err, "the plan of a layer");
     self->layer = layer;
     choose_sizes(self);
-    PF_TRY(make_taps(self, err));
+    PF_TRY(make_columns(self, err));
     PF_TRY(layer->packing != NULL ? make_lists(self, err) : make_panels(self, err));
     *plan = self;
     self = NULL;
@@ -251,10 +306,8 @@ enum pf_status pf_layer_plan_create(const struct pf_layer *layer, struct pf_laye
 void pf_layer_plan_destroy(struct pf_layer_plan *self)
 {
     if (self == NULL) return;
-    for (size_t t = 0; t < PF_TAPS; t++) {
-        view_finish(&self->taps[t].forward);
-        view_finish(&self->taps[t].back);
-    }
+    view_finish(&self->columns.forward);
+    view_finish(&self->columns.back);
     pf_free(self->out_mask);
     pf_free(self->tap_of_column);
     pf_free(self->panels);

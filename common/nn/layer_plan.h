@@ -34,11 +34,10 @@ struct pf_layer_plan {
     size_t band_tiles;   /* of input columns */
     size_t dx_channels;  /* whose input gradient is in the workspace */
 
-    uint16_t *out_mask;          /* [out_padded / 16] pixels that exist */
-    uint8_t *tap_of_column;      /* [K] */
-    struct pf_tap taps[PF_TAPS]; /* only the ones in use have tables; the way back is over blocks
-                                  * of dx_channels' columns */
-    struct pf_columns columns;   /* the above, as the kernels take it */
+    uint16_t *out_mask;        /* [out_padded / 16] pixels that exist */
+    uint8_t *tap_of_column;    /* [K] */
+    struct pf_columns columns; /* as the kernels take them; the way back is over blocks of
+                                * dx_channels' columns */
 
     /* Dense layers. */
     float *panels;      /* [rows_padded / 4][K][4] */
@@ -48,6 +47,7 @@ struct pf_layer_plan {
     struct pf_survivor_lists forward;  /* by filter; row = column of the matrix */
     struct pf_survivor_lists backward; /* by column; row = filter */
     uint32_t *transposed;              /* [n_weights] backward[i] is weight transposed[i] */
+    size_t n_quads;                    /* of forward, see kernels.h */
 };
 
 /* layer->kind is not PF_LAYER_LINEAR. */
@@ -59,9 +59,9 @@ PF_DEFINE_CLEANUP(struct pf_layer_plan, pf_layer_plan_destroy)
 /* Takes over the layer's weights.  Without `backward` the transposes stay as they are. */
 void pf_layer_plan_refresh(struct pf_layer_plan *self, bool backward);
 
-/* Floats that must be readable before and behind a block of planes: a group of which a tap shows
+/* Numbers that must be readable before and behind a block of planes: a group of which a tap shows
  * one pixel is read as a whole. */
-#define PF_PLANE_GUARD PF_GROUP
+#define PF_PLANE_GUARD (2 * PF_GROUP)
 
 static inline size_t pf_round_up(size_t n, size_t unit)
 {
@@ -75,23 +75,23 @@ static inline size_t pf_tiles_of(size_t n_groups)
 
 /* One image of the layer's input from channel `first` on, of its output, and of the gradients of
  * the columns of dx_channels channels. */
-static inline struct pf_blocks pf_input_blocks(const struct pf_layer_plan *plan, const float *image,
-                                               size_t first)
+static inline struct pf_blocks pf_input_blocks(const struct pf_layer_plan *plan, const void *image,
+                                               enum pf_precision precision, size_t first)
 {
-    return (struct pf_blocks){image + first * plan->in_run, plan->in_run,
-                              plan->n_channels * plan->in_run};
+    return (struct pf_blocks){pf_numbers_from(image, precision, first * plan->in_run), plan->in_run,
+                              plan->n_channels * plan->in_run, precision};
 }
 
-static inline struct pf_blocks pf_output_blocks(const struct pf_layer_plan *plan,
-                                                const float *image)
+static inline struct pf_blocks pf_output_blocks(const struct pf_layer_plan *plan, const void *image,
+                                                enum pf_precision precision)
 {
-    return (struct pf_blocks){image, plan->out_run, plan->n_rows * plan->out_run};
+    return (struct pf_blocks){image, plan->out_run, plan->n_rows * plan->out_run, precision};
 }
 
 static inline struct pf_blocks pf_dx_blocks(const struct pf_layer_plan *plan, const float *image)
 {
     size_t columns = pf_round_up(plan->dx_channels * plan->columns.taps_per_channel, PF_ROW_BLOCK);
-    return (struct pf_blocks){image, plan->out_run, columns * plan->out_run};
+    return (struct pf_blocks){image, plan->out_run, columns * plan->out_run, PF_SINGLE};
 }
 
 /* Floats of one image's. */

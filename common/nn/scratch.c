@@ -19,8 +19,7 @@ static void grow(struct sizes *s, const struct pf_layer_plan *plan, bool trainin
     if (!training) return;
     s->dy = PF_MAX(s->dy, chunk_tiles(plan) * plan->rows_padded * PF_TILE);
     s->dx = PF_MAX(s->dx, plan->chunk_images * pf_dx_image_floats(plan) + 2 * PF_PLANE_GUARD);
-    if (plan->layer->packing != NULL)
-        s->partial = PF_MAX(s->partial, plan->layer->n_weights * PF_GROUP);
+    s->partial = PF_MAX(s->partial, plan->n_quads * PF_GROUP);
 }
 
 /* Cuts `floats` off the block, in whole cache lines. */

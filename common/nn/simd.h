@@ -1,5 +1,5 @@
 /* The little vector arithmetic the kernels need, at the width of whatever instruction set this
- * translation unit is compiled for: AVX-512, AVX2 with FMA, or four floats of any machine.
+ * translation unit is compiled for: AVX-512, AVX2 with FMA and F16C, or four floats of any machine.
  *
  * Private to kernels_simd.c and to the benchmarks that measure peaks, which are compiled once per
  * width. */
@@ -35,9 +35,26 @@ static inline void v_stream_end(void)
 {
     _mm_sfence();
 }
+static inline vec v_load_half(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline void v_store_half(uint16_t *p, vec a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline void v_stream_half(uint16_t *p, vec a)
+{
+    _mm256_stream_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline vec v_set1(float a)
 {
     return _mm512_set1_ps(a);
+}
+/* Of the float with these bits: from a general register, which keeps the load units free. */
+static inline vec v_set1_bits(uint32_t bits)
+{
+    return _mm512_castsi512_ps(_mm512_set1_epi32((int32_t)bits));
 }
 static inline vec v_add(vec a, vec b)
 {
@@ -76,33 +93,63 @@ static inline vec v_clamp_keep(vec a, vec high, lanes chosen)
     __m512i b = _mm512_max_epi32(_mm512_castps_si512(a), _mm512_setzero_si512());
     return _mm512_castsi512_ps(_mm512_maskz_min_epi32(chosen, b, _mm512_castps_si512(high)));
 }
-/* Those of the chosen lanes with 0 < a < high. */
+/* Those of the chosen lanes with 0 < a < high.  As integers again, without sign: one less than 0 is
+ * then the largest, and what is negative or no number is above what is not. */
 static inline lanes v_inside(lanes chosen, vec a, vec high)
 {
-    lanes above = _mm512_mask_cmp_ps_mask(chosen, a, _mm512_setzero_ps(), _CMP_GT_OQ);
-    return _mm512_mask_cmp_ps_mask(above, a, high, _CMP_LT_OQ);
+    const __m512i one = _mm512_set1_epi32(1);
+    return _mm512_mask_cmplt_epu32_mask(chosen, _mm512_sub_epi32(_mm512_castps_si512(a), one),
+                                        _mm512_sub_epi32(_mm512_castps_si512(high), one));
 }
 static inline vec v_gather(const float *base, const int32_t *index)
 {
     return _mm512_i32gather_ps(_mm512_loadu_si512(index), base, 4);
 }
+/* Reads the half behind each as well. */
+static inline vec v_gather_half(const uint16_t *base, const int32_t *index)
+{
+    __m512i pairs = _mm512_i32gather_epi32(_mm512_loadu_si512(index), base, 2);
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs));
+}
 static inline float v_sum(vec a)
 {
     return _mm512_reduce_add_ps(a);
+}
+/* Every second number from a and from b: 8 of each. */
+static inline vec v_load_second(const float *a, const float *b)
+{
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(a), even, _mm512_loadu_ps(b));
+}
+static inline vec v_load_second_half(const uint16_t *a, const uint16_t *b)
+{
+    __m512i pairs =
+        _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)a)),
+                           _mm256_loadu_si256((const __m256i *)b), 1);
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs));
+}
+/* Every number twice: 8 of them. */
+static inline vec v_load_twice(const float *p)
+{
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
+/* A vector whose lanes i, i + 4, … add up to the sum of a[i], of 4 vectors. */
+static inline vec v_sum_quad(const vec *a)
+{
+    __m512d low = _mm512_castps_pd(
+        _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1])));
+    __m512d high = _mm512_castps_pd(
+        _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3])));
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
 }
 /* out[16] ← the sums of 16 vectors; halving with transposes costs a third of 16 sums. */
 static inline void v_sums(float *out, const vec *a)
 {
     vec quarter[4], half[2];
-    for (unsigned i = 0; i < 4; i++) {
-        vec low = _mm512_add_ps(_mm512_unpacklo_ps(a[4 * i], a[4 * i + 1]),
-                                _mm512_unpackhi_ps(a[4 * i], a[4 * i + 1]));
-        vec high = _mm512_add_ps(_mm512_unpacklo_ps(a[4 * i + 2], a[4 * i + 3]),
-                                 _mm512_unpackhi_ps(a[4 * i + 2], a[4 * i + 3]));
-        __m512d x = _mm512_castps_pd(low), y = _mm512_castps_pd(high);
-        quarter[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
-                                   _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
-    }
+    for (unsigned i = 0; i < 4; i++) quarter[i] = v_sum_quad(a + 4 * i);
     for (unsigned i = 0; i < 2; i++)
         half[i] = _mm512_add_ps(_mm512_shuffle_f32x4(quarter[2 * i], quarter[2 * i + 1], 0x88),
                                 _mm512_shuffle_f32x4(quarter[2 * i], quarter[2 * i + 1], 0xdd));
@@ -110,7 +157,7 @@ static inline void v_sums(float *out, const vec *a)
                                _mm512_shuffle_f32x4(half[0], half[1], 0xdd)));
 }
 
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
 
 #define LANES 8u
@@ -134,9 +181,25 @@ static inline void v_stream_end(void)
 {
     _mm_sfence();
 }
+static inline vec v_load_half(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline void v_store_half(uint16_t *p, vec a)
+{
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline void v_stream_half(uint16_t *p, vec a)
+{
+    _mm_stream_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline vec v_set1(float a)
 {
     return _mm256_set1_ps(a);
+}
+static inline vec v_set1_bits(uint32_t bits)
+{
+    return _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)bits));
 }
 static inline vec v_add(vec a, vec b)
 {
@@ -178,22 +241,57 @@ static inline vec v_gather(const float *base, const int32_t *index)
 {
     return _mm256_i32gather_ps(base, _mm256_loadu_si256((const __m256i *)index), 4);
 }
+/* The first halves of 8 pairs. */
+static inline vec v_first_halves(__m256i pairs)
+{
+    __m256i halves = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff));
+    halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(halves, halves), 0x08);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+}
+/* Reads the half behind each as well. */
+static inline vec v_gather_half(const uint16_t *base, const int32_t *index)
+{
+    return v_first_halves(
+        _mm256_i32gather_epi32((const int *)base, _mm256_loadu_si256((const __m256i *)index), 2));
+}
+/* Every second number from a: 8 of them, b is of no use. */
+static inline vec v_load_second(const float *a, const float *b)
+{
+    (void)b;
+    __m256 even = _mm256_shuffle_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(a + 8), 0x88);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(even), 0xd8));
+}
+static inline vec v_load_second_half(const uint16_t *a, const uint16_t *b)
+{
+    (void)b;
+    return v_first_halves(_mm256_loadu_si256((const __m256i *)a));
+}
+static inline vec v_load_twice(const float *p)
+{
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), twice);
+}
 static inline float v_sum(vec a)
 {
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
+/* A vector whose lanes i and i + 4 add up to the sum of a[i], of 4 vectors. */
+static inline vec v_sum_quad(const vec *a)
+{
+    return _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+}
 /* out[8] ← the sums of 8 vectors. */
 static inline void v_sums(float *out, const vec *a)
 {
-    vec low = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
-    vec high = _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
+    vec low = v_sum_quad(a), high = v_sum_quad(a + 4);
     v_store(out, _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
                                _mm256_permute2f128_ps(low, high, 0x31)));
 }
 
 #else
+#include "common/nn/half.h"
 
 #define LANES 4u
 #define VECTORS_PER_BLOCK 2u
@@ -216,9 +314,26 @@ static inline void v_stream(float *p, vec a)
     v_store(p, a);
 }
 static inline void v_stream_end(void) {}
+static inline vec v_load_half(const uint16_t *p)
+{
+    return (vec){pf_float_of_half(p[0]), pf_float_of_half(p[1]), pf_float_of_half(p[2]),
+                 pf_float_of_half(p[3])};
+}
+static inline void v_store_half(uint16_t *p, vec a)
+{
+    for (unsigned i = 0; i < 4; i++) p[i] = pf_half_of_float(a[i]);
+}
+static inline void v_stream_half(uint16_t *p, vec a)
+{
+    v_store_half(p, a);
+}
 static inline vec v_set1(float a)
 {
     return (vec){a, a, a, a};
+}
+static inline vec v_set1_bits(uint32_t bits)
+{
+    return v_set1(pf_float_of_bits(bits));
 }
 static inline vec v_add(vec a, vec b)
 {
@@ -260,14 +375,39 @@ static inline vec v_gather(const float *base, const int32_t *index)
 {
     return (vec){base[index[0]], base[index[1]], base[index[2]], base[index[3]]};
 }
+static inline vec v_gather_half(const uint16_t *base, const int32_t *index)
+{
+    return (vec){pf_float_of_half(base[index[0]]), pf_float_of_half(base[index[1]]),
+                 pf_float_of_half(base[index[2]]), pf_float_of_half(base[index[3]])};
+}
+static inline vec v_load_second(const float *a, const float *b)
+{
+    (void)b;
+    return (vec){a[0], a[2], a[4], a[6]};
+}
+static inline vec v_load_second_half(const uint16_t *a, const uint16_t *b)
+{
+    (void)b;
+    return (vec){pf_float_of_half(a[0]), pf_float_of_half(a[2]), pf_float_of_half(a[4]),
+                 pf_float_of_half(a[6])};
+}
+static inline vec v_load_twice(const float *p)
+{
+    return (vec){p[0], p[0], p[1], p[1]};
+}
 static inline float v_sum(vec a)
 {
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
+/* The sums of 4 vectors. */
+static inline vec v_sum_quad(const vec *a)
+{
+    return (vec){v_sum(a[0]), v_sum(a[1]), v_sum(a[2]), v_sum(a[3])};
+}
 /* out[4] ← the sums of 4 vectors. */
 static inline void v_sums(float *out, const vec *a)
 {
-    for (unsigned i = 0; i < 4; i++) out[i] = v_sum(a[i]);
+    v_store(out, v_sum_quad(a));
 }
 
 #endif

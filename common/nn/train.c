@@ -57,8 +57,12 @@ static enum pf_status run(struct pf_trainer *trainer, const struct pf_progress *
             return pf_fail(err, PF_CORRUPT,
                            "training: the loss or a weight is no longer finite at step %zu of %zu "
                            "(learning rate %g): train with a smaller learning rate "
-                           "(--learning-rate), from the model as it was before",
-                           step + 1, n_steps, rate);
+                           "(--learning-rate)%s, from the model as it was before",
+                           step + 1, n_steps, rate,
+                           options->activations == PF_HALF
+                               ? ", or with --activations single if outputs beyond 65,504, which "
+                                 "half precision does not hold, are meant"
+                               : "");
         report_step(&report, progress, trainer, step + 1, n_steps, loss);
     }
     return PF_OK;

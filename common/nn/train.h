@@ -10,6 +10,7 @@
 #include "common/data/augment.h"
 #include "common/data/dataset.h"
 #include "common/model/model.h"
+#include "common/nn/precision.h"
 
 #define PF_MAX_BATCH 4096u
 
@@ -39,13 +40,17 @@ struct pf_train_options {
     double l1;           /* on convolution weights */
     double label_smoothing;
     struct pf_augmentation augmentation;
+    /* How the outputs of the convolutions are kept from the forward to the backward pass: they are
+     * most of what training moves through memory.  Computed is in single precision. */
+    enum pf_precision activations;
     uint64_t seed; /* shuffling and augmentation */
     /* FedProx: adds proximal · (w − anchor) to the gradient; 0 and NULL = off. */
     double proximal;
     const float *proximal_anchor; /* [n_trained] */
 };
 
-/* Momentum .9 Nesterov, weight decay 5e-4, one-cycle to 0.2: as measured to be good on CIFAR-10. */
+/* Momentum .9 Nesterov, weight decay 5e-4, one-cycle to 0.2: as measured to be good on CIFAR-10.
+ * Activations in half precision, which costs no accuracy (docs/performance.md). */
 void pf_train_options_default(struct pf_train_options *options);
 
 PF_NODISCARD enum pf_status pf_train_options_validate(const struct pf_train_options *self,

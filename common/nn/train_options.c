@@ -44,6 +44,7 @@ void pf_train_options_default(struct pf_train_options *options)
         .nesterov = true,
         .weight_decay = 5e-4,
         .augmentation = {.padding = 4, .flip = true},
+        .activations = PF_HALF,
         .seed = 1,
     };
 }
@@ -73,6 +74,9 @@ enum pf_status pf_train_options_validate(const struct pf_train_options *self, st
     PF_TRY(within("the proximal term", self->proximal, 0.0, 1e3, err));
     if (self->proximal > 0.0 && self->proximal_anchor == NULL)
         return pf_fail(err, PF_INVALID, "training: a proximal term needs the weights it pulls to");
+    if (self->activations != PF_SINGLE && self->activations != PF_HALF)
+        return pf_fail(err, PF_INVALID, "training: activations of kind %d are not known",
+                       (int)self->activations);
     if (self->augmentation.padding > PF_MAX_IMAGE_SIDE)
         return pf_fail(err, PF_INVALID, "training: padding of %u pixels; give at most %u",
                        self->augmentation.padding, PF_MAX_IMAGE_SIDE);

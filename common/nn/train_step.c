@@ -28,6 +28,14 @@ static struct share share_of(const struct pf_trainer *t, size_t shard, size_t tu
     return (struct share){begin, end - begin};
 }
 
+/* The output of layer l from image `first` on. */
+static void *output_of(const struct pf_trainer *t, size_t l, size_t first)
+{
+    const struct pf_layer_plan *plan = t->plans[l];
+    size_t numbers = first * plan->n_rows * plan->out_padded;
+    return (char *)t->y[l] + numbers * pf_number_bytes(t->options->activations);
+}
+
 /* The input of layer l from image `first` on. */
 static struct pf_layer_input input_of(const struct pf_trainer *t, size_t step, size_t l,
                                       size_t first)
@@ -35,11 +43,11 @@ static struct pf_layer_input input_of(const struct pf_trainer *t, size_t step, s
     if (l == 0) {
         const uint8_t *images = t->batches[step % 2].images;
         return (struct pf_layer_input){.bytes = images + first * pf_dataset_image_bytes(t->dataset),
+                                       .precision = t->options->activations,
                                        .norm = t->input_norm};
     }
-    const struct pf_layer_plan *before = t->plans[l - 1];
-    return (struct pf_layer_input){.planes =
-                                       t->y[l - 1] + first * before->n_rows * before->out_padded,
+    return (struct pf_layer_input){.planes = output_of(t, l - 1, first),
+                                   .precision = t->options->activations,
                                    .norm = t->norms[l - 1].forward};
 }
 
@@ -79,7 +87,8 @@ static void forward_shard(void *context, size_t shard)
     size_t slot;
     struct pf_scratch *scratch = pf_scratch_slots_take(t->slots, &slot);
     struct pf_layer_output out = {
-        .y = t->y[phase->layer] + share.first * plan->n_rows * plan->out_padded,
+        .y = output_of(t, phase->layer, share.first),
+        .precision = t->options->activations,
         .stream = t->streams,
         .pivot = plan->layer->mean,
         .totals = clear_totals(t, shard),
@@ -89,7 +98,8 @@ static void forward_shard(void *context, size_t shard)
     pf_scratch_slots_give(t->slots, slot);
 }
 
-/* Batch statistics from the shards' sums; the running ones are the pivot and follow after. */
+/* Batch statistics from the shards' sums.  The layer's output is less its running mean, which
+ * follows only now: numbers around 0 are those that halves hold best. */
 static void finish_forward(struct pf_trainer *t, size_t l)
 {
     const struct pf_layer *layer = t->plans[l]->layer;
@@ -99,13 +109,12 @@ static void finish_forward(struct pf_trainer *t, size_t l)
         struct pf_channel_sums sum = sum_totals(t, r);
         double shifted = sum.first / n;
         double variance = fmax(sum.second / n - shifted * shifted, 0.0);
-        double mean = (double)layer->mean[r] + shifted;
         double inverse = 1.0 / sqrt(variance + (double)PF_BATCH_NORM_EPSILON);
         double scale = (double)layer->gamma[r] * inverse;
-        norm->mean[r] = (float)mean;
+        norm->mean[r] = (float)shifted;
         norm->inverse[r] = (float)inverse;
         norm->forward[r].scale = (float)scale;
-        norm->forward[r].bias = (float)((double)layer->beta[r] - mean * scale);
+        norm->forward[r].bias = (float)((double)layer->beta[r] - shifted * scale);
         layer->mean[r] += (float)(STATISTICS_MOMENTUM * shifted);
         layer->variance[r] +=
             (float)(STATISTICS_MOMENTUM * (variance - (double)layer->variance[r]));
@@ -128,8 +137,9 @@ static void classifier_shard(void *context, size_t shard)
     struct share share = share_of(t, shard, t->n_plans);
     size_t n_classes = linear->out_channels, planes = share.first * plan->n_rows;
     float *pooled = t->pooled + planes, *logits = t->logits + share.first * n_classes;
-    const float *y = t->y[last] + planes * plan->out_padded;
-    pf_pool_forward(plan, t->kernels, y, t->norms[last].forward, share.n, pooled);
+    const void *y = output_of(t, last, share.first);
+    enum pf_precision precision = t->options->activations;
+    pf_pool_forward(plan, t->kernels, y, precision, t->norms[last].forward, share.n, pooled);
     pf_linear_forward(linear, pooled, share.n, logits);
     t->losses[shard] = 0.0;
     for (size_t i = 0; i < share.n; i++) {
@@ -143,9 +153,9 @@ static void classifier_shard(void *context, size_t shard)
                        gradient_of(t, shard, linear->bias), t->dpooled + planes);
     size_t slot;
     struct pf_scratch *scratch = pf_scratch_slots_take(t->slots, &slot);
-    pf_pool_backward(plan, t->kernels, scratch, y, t->norms[last].forward, t->norms[last].mean,
-                     share.n, t->dpooled + planes, t->g[last] + planes * plan->out_padded,
-                     clear_totals(t, shard));
+    pf_pool_backward(plan, t->kernels, scratch, y, precision, t->norms[last].forward,
+                     t->norms[last].mean, share.n, t->dpooled + planes,
+                     t->g[last] + planes * plan->out_padded, clear_totals(t, shard));
     pf_scratch_slots_give(t->slots, slot);
 }
 
@@ -178,7 +188,7 @@ static void backward_shard(void *context, size_t shard)
     size_t out = share.first * plan->n_rows * plan->out_padded;
     struct pf_layer_back back = {
         .g = t->g[l] + out,
-        .y = t->y[l] + out,
+        .y = output_of(t, l, share.first),
         .norm = t->norms[l].back,
         .in = input_of(t, phase->step, l, share.first),
         .dw = gradient_of(t, shard, plan->layer->weight),

@@ -7,6 +7,7 @@
 
 #define MAX_SHARDS 16u
 #define CACHED_BYTES ((size_t)24 << 20)      /* about what a core finds in the last-level cache */
+#define GUARD_BYTES (2 * PF_LINE)            /* PF_PLANE_GUARD numbers at the most */
 #define MAX_GRADIENT_BYTES ((size_t)1 << 30) /* of all shards together */
 
 /* Shards are whole images; very large models get fewer, for each has a gradient of its own. */
@@ -53,11 +54,17 @@ static enum pf_status make_norms(struct pf_trainer *self, struct pf_error *err)
     return PF_OK;
 }
 
-/* Floats of layer l's output for the whole batch, guards included. */
-static size_t y_floats(const struct pf_trainer *self, size_t l)
+/* Numbers of layer l's output for the whole batch. */
+static size_t y_numbers(const struct pf_trainer *self, size_t l)
 {
     const struct pf_layer_plan *plan = self->plans[l];
     return pf_round_up(self->batch * plan->n_rows * plan->out_padded, PF_GROUP);
+}
+
+/* Their bytes, in whole cache lines. */
+static size_t y_bytes(const struct pf_trainer *self, size_t l)
+{
+    return pf_round_up(y_numbers(self, l) * pf_number_bytes(self->options->activations), PF_LINE);
 }
 
 /* A layer's gradient becomes that of the layer before in place, image by image, while lines are in
@@ -69,20 +76,19 @@ static void share_gradients(const struct pf_trainer *self, size_t *buffer, size_
     floats[0] = floats[1] = 0;
     for (size_t l = self->n_plans; l-- > 0;) {
         buffer[l] = current;
-        floats[current] = PF_MAX(floats[current], y_floats(self, l));
-        if (l > 0 && y_floats(self, l) != y_floats(self, l - 1)) current = 1 - current;
+        floats[current] = PF_MAX(floats[current], y_numbers(self, l));
+        if (l > 0 && y_numbers(self, l) != y_numbers(self, l - 1)) current = 1 - current;
     }
 }
 
 /* Nothing here need be zero: whatever is read outside of what was written is masked. */
 static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
 {
-    size_t guard = pf_round_up(PF_PLANE_GUARD, PF_GROUP), total = 0;
-    size_t buffer[PF_MAX_LAYERS], floats[2];
+    size_t bytes = 0, buffer[PF_MAX_LAYERS], floats[2];
     /* ≤ 4,096 images · 4,096 channels · 65,536 pixels · 516 planes < 2^50 floats: no overflow. */
-    for (size_t l = 0; l < self->n_plans; l++) total += y_floats(self, l) + 2 * guard;
+    for (size_t l = 0; l < self->n_plans; l++) bytes += y_bytes(self, l) + 2 * GUARD_BYTES;
     share_gradients(self, buffer, floats);
-    size_t bytes = (total + floats[0] + floats[1]) * sizeof(float);
+    bytes += (floats[0] + floats[1]) * sizeof(float);
     self->arena = pf_arena_take(bytes);
     self->streams = bytes > CACHED_BYTES;
     if (self->arena == NULL)
@@ -90,11 +96,12 @@ static enum pf_status make_arena(struct pf_trainer *self, struct pf_error *err)
                        "no memory for the %zu MiB of activations of a batch of %zu: train with "
                        "smaller batches (--batch)",
                        bytes >> 20, self->batch);
-    float *next = self->arena;
+    char *place = self->arena;
     for (size_t l = 0; l < self->n_plans; l++) {
-        self->y[l] = next + guard;
-        next = self->y[l] + y_floats(self, l) + guard;
+        self->y[l] = place + GUARD_BYTES;
+        place += y_bytes(self, l) + 2 * GUARD_BYTES;
     }
+    float *next = (float *)place;
     for (size_t l = 0; l < self->n_plans; l++)
         self->g[l] = buffer[l] == 0 ? next : next + floats[0];
     return PF_OK;

@@ -17,7 +17,7 @@
 struct pf_norm_state {
     struct pf_affine *forward;
     struct pf_affine_back *back;
-    float *mean;    /* of the batch */
+    float *mean;    /* of the layer's output in the batch, which is less the running mean */
     float *inverse; /* 1 / √(variance + ε) */
 };
 
@@ -42,8 +42,8 @@ struct pf_trainer {
     struct pf_scratch_slots *slots;
 
     bool streams;            /* the activations are more than caches hold */
-    float *arena;            /* the activations and their gradients */
-    float *y[PF_MAX_LAYERS]; /* [batch][N][out_padded], guards around */
+    void *arena;             /* the activations and their gradients */
+    void *y[PF_MAX_LAYERS];  /* [batch][N][out_padded] in options->activations, guards around */
     float *g[PF_MAX_LAYERS]; /* [batch][N][out_padded] gradient of layer l; two buffers in turn */
     float *pooled, *dpooled; /* [batch][C] */
     float *logits;           /* [batch][M], then their gradient */

@@ -127,6 +127,7 @@ static void add_data(struct arguments *self, const struct pf_federation_config *
     add(self, "--fraction=%.17g", config->partition.fraction);
     add(self, "--part=%zu/%zu", part + 1, config->n_participants);
     if (!config->augmentation) add(self, "--no-augmentation");
+    add(self, "--activations=%s", pf_precision_name(config->activations));
 }
 
 /* Who launches a federation agrees, for its participants, to what its coordinator is told. */

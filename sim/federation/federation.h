@@ -8,6 +8,7 @@
 #define PF_SIM_FEDERATION_FEDERATION_H
 
 #include "common/data/partition.h"
+#include "common/nn/precision.h"
 #include "coordinator/coordinator.h"
 
 #define PF_MAX_LOCAL_PARTICIPANTS 256u
@@ -18,6 +19,7 @@ struct pf_federation_config {
     struct pf_data_source source;          /* what each participant loads */
     struct pf_partition_options partition; /* how it is cut; n_parts and seed are filled in */
     bool augmentation;                     /* random crops and flips at the participants */
+    enum pf_precision activations;         /* of the participants' training */
     size_t threads_per_participant;        /* 0: the cores divided among them, at least 1 */
     uint64_t seed;
     /* Everything but identity, roster, listen and listening, which are filled in. */

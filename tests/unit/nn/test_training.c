@@ -58,11 +58,13 @@ static void assert_parameters_near(const float *a, const float *b, size_t n, flo
             fail_msg("parameter %zu: %.7f and %.7f", i, (double)a[i], (double)b[i]);
 }
 
-static void check_threads(const struct pf_network *network, uint32_t alpha)
+static void check_threads(const struct pf_network *network, uint32_t alpha,
+                          enum pf_precision activations)
 {
     struct pf_dataset *dataset = naive_dataset(network, 70, 1);
     struct pf_model *model = naive_model(network, alpha, 2);
     struct pf_train_options options = plain_options(23, 2.0);
+    options.activations = activations;
     struct pf_model *one = clone(model), *two = clone(model), *five = clone(model);
     train(one, dataset, &options, 1);
     train(two, dataset, &options, 2);
@@ -81,9 +83,11 @@ static void check_threads(const struct pf_network *network, uint32_t alpha)
 static void test_same_bits_with_any_number_of_threads(void **state)
 {
     (void)state;
-    check_threads(&small, 0);
-    check_threads(&small, 4);
-    check_threads(&small_conv, 3);
+    for (enum pf_precision activations = PF_SINGLE; activations <= PF_HALF; activations++) {
+        check_threads(&small, 0, activations);
+        check_threads(&small, 4, activations);
+        check_threads(&small_conv, 3, activations);
+    }
 }
 
 static void test_seed_decides_the_result(void **state)
@@ -125,7 +129,8 @@ static void put_mask_back(struct pf_model *dense, const struct pf_model *packed)
 }
 
 /* One step at a time without momentum, the dense model's pruned weights zeroed after each. */
-static void check_masked(const struct pf_network *network, uint32_t alpha)
+static void check_masked(const struct pf_network *network, uint32_t alpha,
+                         enum pf_precision activations, float tolerance)
 {
     struct pf_dataset *dataset = naive_dataset(network, 24, 1);
     struct pf_model *packed = naive_model(network, alpha, 2), *dense = NULL, *result = NULL;
@@ -134,12 +139,13 @@ static void check_masked(const struct pf_network *network, uint32_t alpha)
         struct pf_train_options options = plain_options(24, 1.0);
         options.momentum = 0.0;
         options.seed = step;
+        options.activations = activations;
         train(packed, dataset, &options, 2);
         train(dense, dataset, &options, 2);
         put_mask_back(dense, packed);
     }
     assert_int_equal(pf_model_densify(packed, &result, NULL), PF_OK);
-    assert_parameters_near(result->parameters, dense->parameters, dense->n_parameters, 1e-4f);
+    assert_parameters_near(result->parameters, dense->parameters, dense->n_parameters, tolerance);
     pf_model_destroy(packed);
     pf_model_destroy(dense);
     pf_model_destroy(result);
@@ -149,8 +155,74 @@ static void check_masked(const struct pf_network *network, uint32_t alpha)
 static void test_packed_training_equals_masked_dense_training(void **state)
 {
     (void)state;
-    check_masked(&small, 4);
-    check_masked(&small_conv, 3);
+    check_masked(&small, 4, PF_SINGLE, 1e-4f);
+    check_masked(&small_conv, 3, PF_SINGLE, 1e-4f);
+    /* Sums that differ in their last bit may round to different halves. */
+    check_masked(&small, 4, PF_HALF, 2e-3f);
+    check_masked(&small_conv, 3, PF_HALF, 2e-3f);
+}
+
+/* ‖a − b‖ of the trained parameters. */
+static double distance(const struct pf_model *a, const struct pf_model *b)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < a->n_trained; i++)
+        sum += pow((double)a->parameters[i] - (double)b->parameters[i], 2.0);
+    return sqrt(sum);
+}
+
+/* Single precision is checked against finite differences (test_gradients.c).  Halves have 11 bits,
+ * and whatever they push over a corner of ReLU6 counts in so small a batch. */
+static void check_half(const struct pf_network *network, uint32_t alpha)
+{
+    struct pf_dataset *dataset = naive_dataset(network, 24, 1);
+    struct pf_model *model = naive_model(network, alpha, 2);
+    struct pf_train_options options = plain_options(24, 40.0);
+    options.momentum = options.weight_decay = options.learning_rate = 0.0;
+    train(model, dataset, &options, 2); /* moves the running means to where training has them */
+    struct pf_model *single = clone(model), *half = clone(model);
+    options.epochs = 1.0;
+    options.learning_rate = 0.05;
+    train(single, dataset, &options, 2);
+    options.activations = PF_HALF;
+    train(half, dataset, &options, 2);
+    double error = distance(half, single) / distance(single, model);
+    if (!(error > 1e-6 && error < 1e-2)) fail_msg("the step differs by %g of itself", error);
+    pf_model_destroy(model);
+    pf_model_destroy(single);
+    pf_model_destroy(half);
+    pf_dataset_destroy(dataset);
+}
+
+static void test_half_precision_changes_a_step_by_less_than_a_hundredth(void **state)
+{
+    (void)state;
+    check_half(&small, 0);
+    check_half(&small, 4);
+    check_half(&small_conv, 0);
+    check_half(&small_conv, 3);
+}
+
+/* 100,000 fits a float, no half. */
+static void test_outputs_beyond_half_precision_are_told(void **state)
+{
+    (void)state;
+    struct pf_dataset *dataset = naive_dataset(&small, 30, 1);
+    struct pf_model *model = naive_model(&small, 0, 2);
+    struct pf_train_options options = plain_options(30, 1.0);
+    struct pf_pool *pool = NULL;
+    struct pf_error err = {0};
+    for (size_t i = 0; i < model->layers[1].n_weights; i++) model->layers[1].weight[i] = 1e5f;
+    assert_int_equal(pf_pool_create(1, &pool, NULL), PF_OK);
+    struct pf_model *single = clone(model);
+    assert_int_equal(pf_train(single, dataset, &options, pool, NULL, &err), PF_OK);
+    options.activations = PF_HALF;
+    assert_int_equal(pf_train(model, dataset, &options, pool, NULL, &err), PF_CORRUPT);
+    assert_non_null(strstr(err.text, "half"));
+    pf_model_destroy(single);
+    pf_model_destroy(model);
+    pf_pool_destroy(pool);
+    pf_dataset_destroy(dataset);
 }
 
 static void check_infer(const struct pf_network *network, uint32_t alpha)
@@ -374,6 +446,8 @@ int main(void)
         cmocka_unit_test(test_same_bits_with_any_number_of_threads),
         cmocka_unit_test(test_seed_decides_the_result),
         cmocka_unit_test(test_packed_training_equals_masked_dense_training),
+        cmocka_unit_test(test_half_precision_changes_a_step_by_less_than_a_hundredth),
+        cmocka_unit_test(test_outputs_beyond_half_precision_are_told),
         cmocka_unit_test(test_inference_equals_the_naive_network),
         cmocka_unit_test(test_training_learns),
         cmocka_unit_test(test_steps_follow_epochs_and_batch),
