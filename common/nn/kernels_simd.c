@@ -721,14 +721,11 @@ static void packed(const struct pf_sink *to, const uint32_t *start,
                                       : packed_any)(to, start, survivors, x, n_rows, ahead);
 }
 
-/* Tiles whose dy stays in registers while the survivors of a row pass. */
-#define TILES_IN_REGISTERS (LANES == 16u ? 2u : 1u)
-
-/* n ≤ 4 survivors of a row: sums += the lanes of their products, transposed and added up so that
- * one vector holds all four.  Sums of their own would be more to load and store than the rows. */
+/* n ≤ 4 survivors of a row, VECTORS_PER_TILE vectors of pixels: sums += the lanes of their products,
+ * transposed and added up so that one vector holds all four.  Sums of their own would be as much to
+ * load and store as the rows. */
 static PF_INLINE void packed_weights_quad(float *sums, const struct pf_survivor *survivors,
-                                          size_t n, const vec *dy, const float *x, size_t x_stride,
-                                          size_t n_tiles)
+                                          size_t n, const vec *dy, const float *x)
 {
     vec acc[PF_QUAD];
     UNROLL for (size_t i = 0; i < PF_QUAD; i++)
@@ -736,55 +733,38 @@ static PF_INLINE void packed_weights_quad(float *sums, const struct pf_survivor 
         acc[i] = v_zero();
         if (i >= n) continue;
         const float *row = x + (size_t)survivors[i].row * PF_TILE;
-        UNROLL for (size_t t = 0; t < n_tiles; t++)
-            UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[i] =
-                v_fma(dy[t * VECTORS_PER_TILE + j], v_load(row + t * x_stride + j * LANES), acc[i]);
+        UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) acc[i] =
+            v_fma(dy[j], v_load(row + j * LANES), acc[i]);
     }
     v_store(sums, v_add(v_load(sums), v_sum_quad(acc)));
 }
 
-/* dy and x of n_tiles ≤ TILES_IN_REGISTERS tiles, and of them VECTORS_PER_TILE vectors. */
 static PF_INLINE void packed_weights_row(float *sums, const struct pf_survivor *survivors, size_t n,
-                                         const float *dy, size_t dy_stride, const float *x,
-                                         size_t x_stride, size_t n_tiles)
+                                         const float *dy, const float *x)
 {
-    vec dy_p[TILES_IN_REGISTERS * VECTORS_PER_TILE];
-    UNROLL for (size_t t = 0; t < n_tiles; t++) UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++)
-        dy_p[t * VECTORS_PER_TILE + j] = v_load(dy + t * dy_stride + j * LANES);
+    vec dy_p[VECTORS_PER_TILE];
+    UNROLL for (size_t j = 0; j < VECTORS_PER_TILE; j++) dy_p[j] = v_load(dy + j * LANES);
     for (; n >= PF_QUAD; n -= PF_QUAD, survivors += PF_QUAD, sums += PF_GROUP)
-        packed_weights_quad(sums, survivors, PF_QUAD, dy_p, x, x_stride, n_tiles);
-    if (n > 0) packed_weights_quad(sums, survivors, n, dy_p, x, x_stride, n_tiles);
+        packed_weights_quad(sums, survivors, PF_QUAD, dy_p, x);
+    if (n > 0) packed_weights_quad(sums, survivors, n, dy_p, x);
 }
 
-static PF_INLINE void packed_weights_tiles(float *partial, const uint32_t *start,
-                                           const struct pf_survivor *survivors, size_t n_rows,
-                                           const float *dy, size_t dy_stride, const float *x,
-                                           size_t x_stride, size_t n_tiles, struct pf_ahead *ahead)
-{
-    for (size_t r = 0; r < n_rows; r++, dy += PF_TILE) {
-        size_t n = start[r + 1] - start[r];
-        fetch_ahead(ahead);
-        for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES)
-            packed_weights_row(partial, survivors + start[r], n, dy + p, dy_stride, x + p, x_stride,
-                               n_tiles);
-        partial += pf_quads(n) * PF_GROUP;
-    }
-}
-
+/* A tile at a time, whose columns are in the first cache if any are. */
 static void packed_weights(float *partial, const uint32_t *start,
                            const struct pf_survivor *survivors, size_t n_rows, const float *dy,
                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                            struct pf_ahead *ahead)
 {
-    for (; n_tiles >= TILES_IN_REGISTERS; n_tiles -= TILES_IN_REGISTERS) {
-        packed_weights_tiles(partial, start, survivors, n_rows, dy, dy_stride, x, x_stride,
-                             TILES_IN_REGISTERS, ahead);
-        dy += TILES_IN_REGISTERS * dy_stride;
-        x += TILES_IN_REGISTERS * x_stride;
+    for (; n_tiles > 0; n_tiles--, dy += dy_stride, x += x_stride) {
+        float *sums = partial;
+        for (size_t r = 0; r < n_rows; r++) {
+            size_t n = start[r + 1] - start[r];
+            fetch_ahead(ahead);
+            for (size_t p = 0; p < PF_TILE; p += VECTORS_PER_TILE * LANES)
+                packed_weights_row(sums, survivors + start[r], n, dy + r * PF_TILE + p, x + p);
+            sums += pf_quads(n) * PF_GROUP;
+        }
     }
-    if (n_tiles > 0)
-        packed_weights_tiles(partial, start, survivors, n_rows, dy, dy_stride, x, x_stride, 1,
-                             ahead);
 }
 
 const struct pf_kernels PF_KERNELS_TABLE = {

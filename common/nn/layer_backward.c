@@ -151,26 +151,25 @@ static void fold_partial(float *dw, const float *partial, const struct pf_layer_
     }
 }
 
-/* The input's gradient comes first: while its products run, the input is fetched, which both
- * halves read; while the weights' products run, the next chunk is. */
+/* The input's gradient comes first.  While products run, what comes next is fetched: the input, which
+ * both halves read, and the next chunk. */
 static void backward_chunk(struct chunk *self, size_t n_next)
 {
     const struct pf_layer_plan *plan = self->plan;
+    const struct pf_layer_back *back = &self->back;
     size_t out = plan->n_rows * plan->out_padded, in = plan->n_channels * plan->in_padded;
+    size_t n_steps = pf_product_steps(plan, plan->n_rows, plan->n_columns);
+    bool goes_on = back->g_in != NULL;
+    if (goes_on) n_steps += pf_product_steps(plan, plan->n_columns, plan->n_rows);
     output_gradient(self);
-    enum pf_precision precision = self->back.in.precision;
-    const void *y_next = pf_numbers_from(self->back.y, precision, self->n_images * out);
-    if (self->back.g_in != NULL) {
-        pf_ahead_set(&self->ahead, 0, self->back.in.planes, precision, self->n_images * in);
-        pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) *
-                                          pf_product_steps(plan, plan->n_columns, plan->n_rows));
-        input_gradient(self);
-    }
-    pf_ahead_set(&self->ahead, 0, self->back.g + self->n_images * out, PF_SINGLE, n_next * out);
-    pf_ahead_set(&self->ahead, 1, y_next, precision, n_next * out);
-    pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) / 2 *
-                                          pf_product_steps(plan, plan->n_rows, plan->n_columns) +
-                                      1);
+    pf_ahead_set(&self->ahead, 0, goes_on ? back->in.planes : NULL, back->in.precision,
+                 self->n_images * in);
+    pf_ahead_set(&self->ahead, 1, back->g + self->n_images * out, PF_SINGLE, n_next * out);
+    pf_ahead_set(&self->ahead, 2,
+                 pf_numbers_from(back->y, back->in.precision, self->n_images * out),
+                 back->in.precision, n_next * out);
+    pf_ahead_spread(&self->ahead, pf_tiles_of(self->n_groups) * n_steps * 3 / 4);
+    if (goes_on) input_gradient(self);
     weight_gradient(self);
 }
 

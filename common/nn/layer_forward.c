@@ -134,6 +134,7 @@ void pf_ahead_spread(struct pf_ahead *ahead, size_t n_steps)
 {
     size_t n_lines = 0;
     for (size_t r = 0; r < PF_AHEAD_RANGES; r++) n_lines += ahead->ranges[r].n_lines;
+    n_steps = PF_MAX(n_steps, 1);
     ahead->pace = PF_MIN((n_lines + n_steps - 1) / n_steps, MAX_PACE);
 }
 
