@@ -215,7 +215,7 @@ struct packed {
     const struct pf_kernels *kernels;
     struct pf_layer_plan *plan;
     size_t n; /* filters and columns */
-    float *x, *dy, *y, *dx, *partial;
+    float *x, *dy, *y, *dx, *partial, *row_sums;
 };
 
 static struct packed make_packed(const struct pf_kernels *kernels, struct pf_layer_plan *plan)
@@ -225,37 +225,39 @@ static struct packed make_packed(const struct pf_kernels *kernels, struct pf_lay
     packed.dy = noise(packed.n * PIXELS, 3);
     packed.y = noise(packed.n * PIXELS, 4);
     packed.dx = noise(packed.n * PIXELS, 4);
-    packed.partial = PF_ALLOC(plan->layer->n_weights * PF_GROUP, float);
-    if (packed.partial == NULL) exit(1);
+    packed.partial = PF_ALLOC(plan->n_quads * PF_GROUP, float);
+    packed.row_sums = PF_ALLOC(packed.n * PF_TILE, float);
+    if (packed.partial == NULL || packed.row_sums == NULL) exit(1);
     return packed;
 }
 
 static void free_packed(struct packed *packed)
 {
-    float *all[] = {packed->x, packed->dy, packed->y, packed->dx, packed->partial};
+    float *all[] = {packed->x,  packed->dy,      packed->y,
+                    packed->dx, packed->partial, packed->row_sums};
     for (size_t i = 0; i < PF_ARRAY_LENGTH(all); i++) pf_free(all[i]);
 }
 
-static void packed_product(const struct packed *p, const struct pf_survivor_lists *lists,
+static void packed_product(const struct packed *p, const struct pf_survivor_list *list,
                            const float *from, float *to)
 {
     struct pf_ahead none = {.ranges = {{0}}};
     for (size_t t = 0, step = p->n * PF_TILE; t < TILES; t++) {
         struct pf_sink sink = sink_of(to, PF_TILE, step, t);
-        p->kernels->packed(&sink, lists->start, lists->survivors, from + t * step, p->n, &none);
+        p->kernels->packed(&sink, list, 0, p->n, from + t * step, p->row_sums, &none);
     }
 }
 
 static void packed_forward(const void *work)
 {
     const struct packed *p = work;
-    packed_product(p, &p->plan->forward, p->x, p->y);
+    packed_product(p, &p->plan->forward.list, p->x, p->y);
 }
 
 static void packed_back(const void *work)
 {
     const struct packed *p = work;
-    packed_product(p, &p->plan->backward, p->dy, p->dx);
+    packed_product(p, &p->plan->backward.list, p->dy, p->dx);
 }
 
 static void packed_weights(const void *work)
@@ -263,9 +265,20 @@ static void packed_weights(const void *work)
     const struct packed *p = work;
     struct pf_ahead none = {.ranges = {{0}}};
     size_t step = p->n * PF_TILE;
-    memset(p->partial, 0, p->plan->layer->n_weights * PF_GROUP * sizeof *p->partial);
-    p->kernels->packed_weights(p->partial, p->plan->forward.start, p->plan->forward.survivors, p->n,
-                               p->dy, step, p->x, step, TILES, &none);
+    memset(p->partial, 0, p->plan->n_quads * PF_GROUP * sizeof *p->partial);
+    p->kernels->packed_weights(p->partial, &p->plan->forward.list, p->dy, step, p->x, step, TILES,
+                               &none);
+}
+
+/* partial[4 · quad + i] ← the sum of the quad's i-th survivor, from its lanes. */
+static void fold_quads(float *partial, size_t n_quads)
+{
+    for (size_t q = 0; q < n_quads; q++) {
+        float sums[PF_QUAD] = {0};
+        for (size_t lane = 0; lane < PF_GROUP; lane++)
+            sums[lane % PF_QUAD] += partial[q * PF_GROUP + lane];
+        memcpy(partial + q * PF_QUAD, sums, sizeof sums);
+    }
 }
 
 static void print_packed(const char *what, size_t n, size_t n_weights, double gflops)
@@ -307,7 +320,9 @@ static void bench_packed(size_t n)
     packed_weights(&plain);
     check("packed forward", fast.y, plain.y, n * PIXELS, 0.01f);
     check("packed input gradient", fast.dx, plain.dx, n * PIXELS, 0.01f);
-    check("packed weights", fast.partial, plain.partial, n_weights * PF_GROUP, 0.01f);
+    fold_quads(fast.partial, plan->n_quads);
+    fold_quads(plain.partial, plan->n_quads);
+    check("packed weights", fast.partial, plain.partial, plan->n_quads * PF_QUAD, 0.01f);
 
     free_packed(&fast);
     free_packed(&plain);

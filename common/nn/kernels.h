@@ -108,6 +108,17 @@ struct pf_survivor {
     uint32_t row;
 };
 
+/* The survivors of a product W x: first those of all rows of W that multiply the first segment of
+ * x's rows, and so on; start[s · (n_rows + 1) + r] is the first one of row r in segment s, and
+ * start[s · (n_rows + 1) + n_rows] is where the segment ends.  Several segments are for an x that
+ * does not fit the first cache: one of them does. */
+struct pf_survivor_list {
+    size_t n_rows; /* of W */
+    size_t n_segments;
+    uint32_t *start; /* [n_segments][n_rows + 1] */
+    struct pf_survivor *survivors;
+};
+
 /* Coefficients of batch norm for one channel: forward scale · y + bias; backward
  * a · g + b · y + c. */
 struct pf_affine {
@@ -181,16 +192,16 @@ struct pf_kernels {
                             size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                             struct pf_ahead *ahead);
 
-    /* Row r: Σ over survivors i in [start[r], start[r + 1]) of weight · x[i.row], one tile. */
-    void (*packed)(const struct pf_sink *to, const uint32_t *start,
-                   const struct pf_survivor *survivors, const float *x, size_t n_rows,
-                   struct pf_ahead *ahead);
+    /* Rows [first, first + n_rows) of W, the first of them row 0 of the sink: Σ over their
+     * survivors of weight · x[survivor's row], one tile.  sums [n_rows][64]: what there is of them
+     * between two segments; NULL if there is one only. */
+    void (*packed)(const struct pf_sink *to, const struct pf_survivor_list *list, size_t first,
+                   size_t n_rows, const float *x, float *sums, struct pf_ahead *ahead);
 
-    /* The survivors of each row are taken in quads, the last of a row filled up; quads are counted
-     * through all rows.  Lanes i, i + 4, … of partial[quad][16] together += dy[row] · x[row of the
-     * quad's i-th survivor] over all pixels. */
-    void (*packed_weights)(float *partial, const uint32_t *start,
-                           const struct pf_survivor *survivors, size_t n_rows, const float *dy,
+    /* The survivors of each row in a segment are taken in quads, the last one filled up; quads are
+     * counted through the list.  Lanes i, i + 4, … of partial[quad][16] together += dy[row] ·
+     * x[row of the quad's i-th survivor] over all pixels. */
+    void (*packed_weights)(float *partial, const struct pf_survivor_list *list, const float *dy,
                            size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                            struct pf_ahead *ahead);
 

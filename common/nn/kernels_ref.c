@@ -186,36 +186,42 @@ static void product_weights_ref(float *dw, size_t n_rows, size_t n_columns, cons
                         dy[t * dy_stride + r * PF_TILE + p] * x[t * x_stride + k * PF_TILE + p];
 }
 
-static void packed_ref(const struct pf_sink *to, const uint32_t *start,
-                       const struct pf_survivor *survivors, const float *x, size_t n_rows,
-                       struct pf_ahead *ahead)
+static void packed_ref(const struct pf_sink *to, const struct pf_survivor_list *list, size_t first,
+                       size_t n_rows, const float *x, float *sums, struct pf_ahead *ahead)
 {
     (void)ahead;
+    (void)sums;
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t p = 0; p < PF_TILE; p++) {
             float sum = 0.0f;
-            for (size_t i = start[r]; i < start[r + 1]; i++)
-                sum += survivors[i].weight * x[survivors[i].row * PF_TILE + p];
+            for (size_t s = 0; s < list->n_segments; s++) {
+                const uint32_t *start = list->start + s * (list->n_rows + 1) + first + r;
+                for (size_t i = start[0]; i < start[1]; i++)
+                    sum += list->survivors[i].weight * x[list->survivors[i].row * PF_TILE + p];
+            }
             sink_value(to, r, p, sum);
         }
     }
 }
 
-static void packed_weights_ref(float *partial, const uint32_t *start,
-                               const struct pf_survivor *survivors, size_t n_rows, const float *dy,
+static void packed_weights_ref(float *partial, const struct pf_survivor_list *list, const float *dy,
                                size_t dy_stride, const float *x, size_t x_stride, size_t n_tiles,
                                struct pf_ahead *ahead)
 {
     (void)ahead;
-    for (size_t r = 0; r < n_rows; r++) {
-        for (size_t i = start[r]; i < start[r + 1]; i++) {
-            float *sum = partial + (i - start[r]) / PF_QUAD * PF_GROUP + (i - start[r]) % PF_QUAD;
-            for (size_t t = 0; t < n_tiles; t++)
-                for (size_t p = 0; p < PF_TILE; p++)
-                    *sum += dy[t * dy_stride + r * PF_TILE + p] *
-                            x[t * x_stride + survivors[i].row * PF_TILE + p];
+    for (size_t s = 0; s < list->n_segments; s++) {
+        const uint32_t *start = list->start + s * (list->n_rows + 1);
+        for (size_t r = 0; r < list->n_rows; r++) {
+            for (size_t i = start[r]; i < start[r + 1]; i++) {
+                size_t place = i - start[r];
+                float *sum = partial + place / PF_QUAD * PF_GROUP + place % PF_QUAD;
+                for (size_t t = 0; t < n_tiles; t++)
+                    for (size_t p = 0; p < PF_TILE; p++)
+                        *sum += dy[t * dy_stride + r * PF_TILE + p] *
+                                x[t * x_stride + list->survivors[i].row * PF_TILE + p];
+            }
+            partial += pf_quads(start[r + 1] - start[r]) * PF_GROUP;
         }
-        partial += pf_quads(start[r + 1] - start[r]) * PF_GROUP;
     }
 }
 

@@ -54,8 +54,7 @@ static void weight_gradient(struct chunk *self)
         const float *dy = scratch->dy + first / PF_GROUPS_PER_TILE * dy_stride;
         pf_layer_columns(plan, self->kernels, scratch->x, self->back.in, first, n);
         if (plan->layer->packing != NULL)
-            self->kernels->packed_weights(scratch->partial, plan->forward.start,
-                                          plan->forward.survivors, plan->n_rows, dy, dy_stride,
+            self->kernels->packed_weights(scratch->partial, &plan->forward.list, dy, dy_stride,
                                           scratch->x, x_stride, pf_tiles_of(n), &self->ahead);
         else
             self->kernels->product_weights(self->back.dw, plan->n_rows, plan->n_columns, dy,
@@ -88,8 +87,8 @@ static void column_gradient(struct chunk *self, size_t first, size_t n_rows)
         const float *dy = self->scratch->dy + t * plan->rows_padded * PF_TILE;
         const struct pf_sink sink = dx_sink(self, t);
         if (plan->layer->packing != NULL)
-            self->kernels->packed(&sink, plan->backward.start + first, plan->backward.survivors, dy,
-                                  n_rows, &self->ahead);
+            self->kernels->packed(&sink, &plan->backward.list, first, n_rows, dy,
+                                  self->scratch->row_sums, &self->ahead);
         else
             self->kernels->product(&sink, plan->back_panels + first * plan->n_rows, dy, n_rows,
                                    plan->n_rows, &self->ahead);
@@ -137,22 +136,26 @@ static void advance(struct pf_layer_back *back, const struct pf_layer_plan *plan
 }
 
 /* dw ← the lanes of the packed weights' partial sums, in lane order. */
-static void fold_partial(float *dw, const float *partial, const struct pf_layer_plan *plan)
+static void fold_partial(float *dw, const float *partial, const struct pf_survivors *survivors)
 {
-    for (size_t r = 0; r < plan->n_rows; r++) {
-        size_t n = plan->forward.start[r + 1] - plan->forward.start[r];
-        for (size_t i = 0; i < n; i++) {
-            const float *lane = partial + i / PF_QUAD * PF_GROUP + i % PF_QUAD;
-            float sum = 0.0f;
-            for (size_t j = 0; j < PF_GROUP; j += PF_QUAD) sum += lane[j];
-            *dw++ = sum;
+    const struct pf_survivor_list *list = &survivors->list;
+    for (size_t s = 0; s < list->n_segments; s++) {
+        const uint32_t *start = list->start + s * (list->n_rows + 1);
+        for (size_t r = 0; r < list->n_rows; r++) {
+            for (size_t i = start[r]; i < start[r + 1]; i++) {
+                size_t place = i - start[r];
+                const float *lane = partial + place / PF_QUAD * PF_GROUP + place % PF_QUAD;
+                float sum = 0.0f;
+                for (size_t j = 0; j < PF_GROUP; j += PF_QUAD) sum += lane[j];
+                dw[survivors->weight[i]] = sum;
+            }
+            partial += pf_quads(start[r + 1] - start[r]) * PF_GROUP;
         }
-        partial += pf_quads(n) * PF_GROUP;
     }
 }
 
-/* The input's gradient comes first.  While products run, what comes next is fetched: the input, which
- * both halves read, and the next chunk. */
+/* The input's gradient comes first.  While products run, what comes next is fetched: the input,
+ * which both halves read, and the next chunk. */
 static void backward_chunk(struct chunk *self, size_t n_next)
 {
     const struct pf_layer_plan *plan = self->plan;
@@ -196,5 +199,5 @@ void pf_layer_backward(const struct pf_layer_plan *plan, const struct pf_kernels
         pf_channel_sums_flush(back->totals_in, scratch->sums, plan->n_channels);
         summed = 0;
     }
-    if (packed) fold_partial(back->dw, scratch->partial, plan);
+    if (packed) fold_partial(back->dw, scratch->partial, &plan->forward);
 }

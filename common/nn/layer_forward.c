@@ -103,8 +103,8 @@ static void forward_band(struct chunk *self, size_t first, size_t n_groups)
         const float *x = self->scratch->x + t * plan->columns_padded * PF_TILE;
         struct pf_sink sink = sink_of(self, group, PF_MIN(group + PF_GROUPS_PER_TILE, end));
         if (plan->layer->packing != NULL)
-            self->kernels->packed(&sink, plan->forward.start, plan->forward.survivors, x,
-                                  plan->n_rows, &self->ahead);
+            self->kernels->packed(&sink, &plan->forward.list, 0, plan->n_rows, x,
+                                  self->scratch->row_sums, &self->ahead);
         else
             self->kernels->product(&sink, plan->panels, x, plan->n_rows, plan->n_columns,
                                    &self->ahead);

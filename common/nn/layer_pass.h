@@ -11,12 +11,13 @@
 
 /* What a pass works in; sized for every layer of a model. */
 struct pf_scratch {
-    float *block;   /* the one allocation */
-    float *x;       /* [band tiles][columns_padded][64] */
-    float *dy;      /* [chunk tiles][rows_padded][64] */
-    float *dx;      /* [chunk images][blocks of dx_channels' columns], guards before and behind */
-    float *sums;    /* [channels][2][16] */
-    float *partial; /* [n_quads][16], packed layers */
+    float *block;    /* the one allocation */
+    float *x;        /* [band tiles][columns_padded][64] */
+    float *dy;       /* [chunk tiles][rows_padded][64] */
+    float *dx;       /* [chunk images][blocks of dx_channels' columns], guards before and behind */
+    float *sums;     /* [channels][2][16] */
+    float *partial;  /* [n_quads][16], packed layers */
+    float *row_sums; /* [rows][64] of a product in segments, packed layers */
 };
 
 /* plans[n]; training = false leaves out what only the backward pass needs. */

@@ -238,53 +238,79 @@ static enum pf_status make_panels(struct pf_layer_plan *self, struct pf_error *e
     return PF_OK;
 }
 
-static enum pf_status lists_allocate(struct pf_survivor_lists *self, size_t n_rows,
-                                     size_t n_weights, struct pf_error *err)
+/* Rows of x beyond which its tiles are worked on in segments, and rows of a segment: 32 KiB. */
+#define MAX_UNDIVIDED_ROWS 256u
+#define SEGMENT_ROWS 128u
+
+static enum pf_status survivors_allocate(struct pf_survivors *self, size_t n_rows, size_t x_rows,
+                                         size_t n_weights, struct pf_error *err)
 {
-    self->start = PF_ALLOC(n_rows + 1, uint32_t);
-    self->survivors = PF_ALLOC(n_weights, struct pf_survivor);
-    if (self->start == NULL || self->survivors == NULL)
-        return pf_no_memory(err, "the survivors of a layer");
-    return PF_OK;
+    struct pf_survivor_list *list = &self->list;
+    list->n_rows = n_rows;
+    list->n_segments = x_rows > MAX_UNDIVIDED_ROWS ? (x_rows + SEGMENT_ROWS - 1) / SEGMENT_ROWS : 1;
+    list->start = PF_ALLOC(list->n_segments * (n_rows + 1), uint32_t);
+    list->survivors = PF_ALLOC(n_weights, struct pf_survivor);
+    self->weight = PF_ALLOC(n_weights, uint32_t);
+    return list->start != NULL && list->survivors != NULL && self->weight != NULL
+               ? PF_OK
+               : pf_no_memory(err, "the survivors of a layer");
 }
 
-static void list_forward(struct pf_layer_plan *self, const struct pf_packing *packing)
+static void survivors_finish(struct pf_survivors *self)
 {
-    for (size_t r = 0; r <= self->rows_padded; r++)
-        self->forward.start[r] = packing->row_start[PF_MIN(r, self->n_rows)];
-    for (size_t i = 0; i < packing->n_weights; i++)
-        self->forward.survivors[i].row = packing->column[i];
-    for (size_t r = 0; r < self->n_rows; r++)
-        self->n_quads += pf_quads(packing->row_start[r + 1] - packing->row_start[r]);
+    pf_free(self->list.start);
+    pf_free(self->list.survivors);
+    pf_free(self->weight);
 }
 
-/* Counting sort of the survivors by column; within a column they stay in row order. */
-static void list_backward(struct pf_layer_plan *self, const struct pf_packing *packing)
+/* Where in `start` a row of W has the survivor that multiplies a row of x. */
+static size_t place_of(const struct pf_survivor_list *list, size_t row, size_t x_row)
 {
-    uint32_t *start = self->backward.start;
-    for (size_t i = 0; i < packing->n_weights; i++) start[packing->column[i] + 1]++;
-    for (size_t k = 0; k < self->columns_padded; k++) start[k + 1] += start[k];
-    for (size_t r = packing->n_rows; r-- > 0;) {
-        for (uint32_t i = packing->row_start[r + 1]; i-- > packing->row_start[r];) {
-            /* Filled from the back: start[k + 1] runs down to where column k begins. */
-            uint32_t place = --start[packing->column[i] + 1];
-            self->backward.survivors[place].row = (uint32_t)r;
-            self->transposed[place] = i;
+    size_t segment = list->n_segments > 1 ? x_row / SEGMENT_ROWS : 0;
+    return segment * (list->n_rows + 1) + row;
+}
+
+/* Counting sort: by segment, then row; what is left keeps its order. */
+static void sort_survivors(struct pf_survivors *self, const struct pf_packing *packing, bool back)
+{
+    struct pf_survivor_list *list = &self->list;
+    uint32_t *start = list->start, total = 0;
+    for (size_t r = 0; r < packing->n_rows; r++)
+        for (uint32_t i = packing->row_start[r]; i < packing->row_start[r + 1]; i++) {
+            size_t k = packing->column[i];
+            start[back ? place_of(list, k, r) : place_of(list, r, k)]++;
         }
-    }
-    memmove(start, start + 1, self->columns_padded * sizeof *start);
-    start[self->columns_padded] = packing->n_weights;
+    /* start ← the end of each row: filled from the back, it runs down to the beginning. */
+    for (size_t i = 0; i < list->n_segments * (list->n_rows + 1); i++) start[i] = total += start[i];
+    for (size_t r = packing->n_rows; r-- > 0;)
+        for (uint32_t i = packing->row_start[r + 1]; i-- > packing->row_start[r];) {
+            size_t k = packing->column[i];
+            uint32_t at = --start[back ? place_of(list, k, r) : place_of(list, r, k)];
+            list->survivors[at].row = (uint32_t)(back ? r : k);
+            self->weight[at] = i;
+        }
+}
+
+static size_t count_quads(const struct pf_survivor_list *list)
+{
+    size_t n = 0;
+    for (size_t s = 0; s < list->n_segments; s++)
+        for (size_t r = 0; r < list->n_rows; r++) {
+            const uint32_t *start = list->start + s * (list->n_rows + 1) + r;
+            n += pf_quads(start[1] - start[0]);
+        }
+    return n;
 }
 
 static enum pf_status make_lists(struct pf_layer_plan *self, struct pf_error *err)
 {
     const struct pf_packing *packing = self->layer->packing;
-    PF_TRY(lists_allocate(&self->forward, self->rows_padded, packing->n_weights, err));
-    PF_TRY(lists_allocate(&self->backward, self->columns_padded, packing->n_weights, err));
-    self->transposed = PF_ALLOC(packing->n_weights, uint32_t);
-    if (self->transposed == NULL) return pf_no_memory(err, "the survivors of a layer");
-    list_forward(self, packing);
-    list_backward(self, packing);
+    size_t n = packing->n_weights;
+    PF_TRY(survivors_allocate(&self->forward, self->rows_padded, self->n_columns, n, err));
+    PF_TRY(survivors_allocate(&self->backward, self->columns_padded, self->n_rows, n, err));
+    sort_survivors(&self->forward, packing, false);
+    sort_survivors(&self->backward, packing, true);
+    self->n_quads = count_quads(&self->forward.list);
     return PF_OK;
 }
 
@@ -312,11 +338,8 @@ void pf_layer_plan_destroy(struct pf_layer_plan *self)
     pf_free(self->tap_of_column);
     pf_free(self->panels);
     pf_free(self->back_panels);
-    pf_free(self->forward.start);
-    pf_free(self->forward.survivors);
-    pf_free(self->backward.start);
-    pf_free(self->backward.survivors);
-    pf_free(self->transposed);
+    survivors_finish(&self->forward);
+    survivors_finish(&self->backward);
     pf_free(self);
 }
 
@@ -342,7 +365,7 @@ void pf_layer_plan_refresh(struct pf_layer_plan *self, bool backward)
         return;
     }
     for (size_t i = 0; i < layer->n_weights; i++)
-        self->forward.survivors[i].weight = layer->weight[i];
+        self->forward.list.survivors[i].weight = layer->weight[self->forward.weight[i]];
     for (size_t i = 0; backward && i < layer->n_weights; i++)
-        self->backward.survivors[i].weight = layer->weight[self->transposed[i]];
+        self->backward.list.survivors[i].weight = layer->weight[self->backward.weight[i]];
 }

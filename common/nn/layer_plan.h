@@ -15,10 +15,10 @@
 #include "common/model/model.h"
 #include "common/nn/kernels.h"
 
-/* Survivors by row, as the products walk them. */
-struct pf_survivor_lists {
-    uint32_t *start;               /* [rows + 1]; rows beyond the matrix are empty */
-    struct pf_survivor *survivors; /* [n_weights] */
+/* A product's survivors, and which of the layer's weights they are. */
+struct pf_survivors {
+    struct pf_survivor_list list;
+    uint32_t *weight; /* [n_weights] */
 };
 
 struct pf_layer_plan {
@@ -44,10 +44,9 @@ struct pf_layer_plan {
     float *back_panels; /* [columns_padded / 4][N][4], the transpose */
 
     /* Packed layers. */
-    struct pf_survivor_lists forward;  /* by filter; row = column of the matrix */
-    struct pf_survivor_lists backward; /* by column; row = filter */
-    uint32_t *transposed;              /* [n_weights] backward[i] is weight transposed[i] */
-    size_t n_quads;                    /* of forward, see kernels.h */
+    struct pf_survivors forward;  /* rows: filters; they multiply columns of the matrix */
+    struct pf_survivors backward; /* rows: columns; they multiply filters */
+    size_t n_quads;               /* of forward, see kernels.h */
 };
 
 /* layer->kind is not PF_LAYER_LINEAR. */

@@ -8,7 +8,7 @@ static size_t chunk_tiles(const struct pf_layer_plan *plan)
 
 /* Floats of each member of a scratch, the largest over the layers. */
 struct sizes {
-    size_t x, dy, dx, sums, partial;
+    size_t x, dy, dx, sums, partial, row_sums;
 };
 
 static void grow(struct sizes *s, const struct pf_layer_plan *plan, bool training)
@@ -16,7 +16,11 @@ static void grow(struct sizes *s, const struct pf_layer_plan *plan, bool trainin
     size_t channels = PF_MAX(plan->n_rows, plan->n_channels);
     s->x = PF_MAX(s->x, plan->band_tiles * plan->columns_padded * PF_TILE);
     s->sums = PF_MAX(s->sums, channels * 2 * PF_GROUP);
+    if (plan->forward.list.n_segments > 1)
+        s->row_sums = PF_MAX(s->row_sums, plan->rows_padded * PF_TILE);
     if (!training) return;
+    if (plan->backward.list.n_segments > 1)
+        s->row_sums = PF_MAX(s->row_sums, plan->columns_padded * PF_TILE);
     s->dy = PF_MAX(s->dy, chunk_tiles(plan) * plan->rows_padded * PF_TILE);
     s->dx = PF_MAX(s->dx, plan->chunk_images * pf_dx_image_floats(plan) + 2 * PF_PLANE_GUARD);
     s->partial = PF_MAX(s->partial, plan->n_quads * PF_GROUP);
@@ -38,7 +42,8 @@ enum pf_status pf_scratch_create(const struct pf_layer_plan *const *plans, size_
     PF_CLEANUP(pf_scratch_destroyp) struct pf_scratch *self = PF_ALLOC(1, struct pf_scratch);
     if (self == NULL) return pf_no_memory(err, "the workspace of a thread");
     /* Each term is bounded by the limits of a network (common/model/model.h): no overflow. */
-    self->block = PF_ALLOC(s.x + s.dy + s.dx + s.sums + s.partial + 5 * PF_GROUP, float);
+    self->block =
+        PF_ALLOC(s.x + s.dy + s.dx + s.sums + s.partial + s.row_sums + 6 * PF_GROUP, float);
     if (self->block == NULL) return pf_no_memory(err, "the workspace of a thread");
     float *next = self->block;
     self->x = cut(&next, s.x);
@@ -46,6 +51,7 @@ enum pf_status pf_scratch_create(const struct pf_layer_plan *const *plans, size_
     self->dx = cut(&next, s.dx) + PF_PLANE_GUARD;
     self->sums = cut(&next, s.sums);
     self->partial = cut(&next, s.partial);
+    self->row_sums = cut(&next, s.row_sums);
     *scratch = self;
     self = NULL;
     return PF_OK;

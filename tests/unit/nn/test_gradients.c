@@ -137,6 +137,16 @@ static void test_packed_conv3x3_network(void **state)
                             .every = 1});
 }
 
+/* So wide that products go through segments (layer_plan.c). */
+static void test_wide_packed_shift_network(void **state)
+{
+    (void)state;
+    check(&(struct setting){.network = {PF_LAYER_SHIFT, 1, {262}, {2}, {1}, 3, 4, 5, 3},
+                            .alpha = 8,
+                            .n_images = 3,
+                            .every = 101});
+}
+
 static void test_label_smoothing(void **state)
 {
     (void)state;
@@ -164,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_conv3x3_network),
         cmocka_unit_test(test_packed_shift_network),
         cmocka_unit_test(test_packed_conv3x3_network),
+        cmocka_unit_test(test_wide_packed_shift_network),
         cmocka_unit_test(test_label_smoothing),
         cmocka_unit_test(test_images_larger_than_a_chunk),
     };

@@ -493,23 +493,36 @@ static void test_product_weights_equals_its_twin(void **state)
     pf_free(expected);
 }
 
-/* Rows of 0, 1, 2, … survivors. */
-static size_t random_survivors(uint32_t *start, struct pf_survivor *survivors)
+/* Rows of 0, 1, 2, … survivors in each segment. */
+enum { MAX_SEGMENTS = 3, MAX_SURVIVORS = MAX_SEGMENTS * ROWS * ROWS };
+struct random_list {
+    struct pf_survivor_list list;
+    uint32_t start[MAX_SEGMENTS * (ROWS + 1)];
+    struct pf_survivor survivors[MAX_SURVIVORS];
+    size_t n, n_quads;
+};
+
+static void random_survivors(struct random_list *self, size_t n_segments)
 {
-    size_t n = 0;
-    for (uint32_t r = 0; r < ROWS; r++) {
-        start[r] = (uint32_t)n;
-        for (uint32_t i = 0; i < r; i++)
-            survivors[n++] = (struct pf_survivor){(float)pf_random_normal(&source),
-                                                  pf_random_below(&source, COLUMNS)};
+    *self = (struct random_list){.list = {.n_rows = ROWS, .n_segments = n_segments}};
+    self->list.start = self->start;
+    self->list.survivors = self->survivors;
+    for (size_t s = 0; s < n_segments; s++) {
+        uint32_t *start = self->start + s * (ROWS + 1);
+        for (uint32_t r = 0; r < ROWS; r++) {
+            start[r] = (uint32_t)self->n;
+            for (uint32_t i = 0; i < r; i++)
+                self->survivors[self->n++] = (struct pf_survivor){
+                    (float)pf_random_normal(&source), pf_random_below(&source, COLUMNS)};
+            self->n_quads += pf_quads(r);
+        }
+        start[ROWS] = (uint32_t)self->n;
     }
-    start[ROWS] = (uint32_t)n;
-    return n;
 }
 
 struct packed_work {
-    const uint32_t *start;
-    const struct pf_survivor *survivors;
+    const struct pf_survivor_list *list;
+    size_t first;
     const float *x;
 };
 
@@ -517,17 +530,22 @@ static void run_packed(const struct pf_kernels *kernels, const struct pf_sink *t
 {
     const struct packed_work *packed = work;
     struct pf_ahead none = {.ranges = {{NULL, 0}}};
-    kernels->packed(to, packed->start, packed->survivors, packed->x, ROWS, &none);
+    float *sums = noise(ROWS * PF_TILE);
+    kernels->packed(to, packed->list, packed->first, ROWS - packed->first, packed->x,
+                    packed->list->n_segments > 1 ? sums : NULL, &none);
+    pf_free(sums);
 }
 
 static void test_packed_equals_its_twin(void **state)
 {
     (void)state;
-    uint32_t start[ROWS + 1];
-    struct pf_survivor survivors[ROWS * ROWS];
-    random_survivors(start, survivors);
     float *x = noise(COLUMNS * PF_TILE);
-    check_product(run_packed, &(struct packed_work){start, survivors, x});
+    for (size_t n_segments = 1; n_segments <= MAX_SEGMENTS; n_segments++) {
+        struct random_list random;
+        random_survivors(&random, n_segments);
+        check_product(run_packed, &(struct packed_work){&random.list, 0, x});
+        check_product(run_packed, &(struct packed_work){&random.list, 4, x});
+    }
     pf_free(x);
 }
 
@@ -536,8 +554,9 @@ static void test_halves_are_rounded_alike(void **state)
 {
     (void)state;
     enum { ROUNDS = 4000 };
-    const uint32_t start[] = {0, 1};
-    const struct pf_survivor one = {1.0f, 0};
+    uint32_t start[] = {0, 1};
+    struct pf_survivor one = {1.0f, 0};
+    const struct pf_survivor_list list = {1, 1, start, &one};
     float x[PF_TILE];
     uint16_t *got = PF_ALLOC(PF_TILE, uint16_t);
     assert_non_null(got);
@@ -555,7 +574,7 @@ static void test_halves_are_rounded_alike(void **state)
                                    .n_groups = PF_GROUPS_PER_TILE,
                                    .offset = {0, PF_GROUP, 2 * PF_GROUP, 3 * PF_GROUP}};
             struct pf_ahead none = {.ranges = {{NULL, 0}}};
-            tables[t]->packed(&sink, start, &one, x, 1, &none);
+            tables[t]->packed(&sink, &list, 0, 1, x, NULL, &none);
             for (size_t i = 0; i < PF_TILE; i++)
                 if (isnan(x[i]) ? !isnan(pf_float_of_half(got[i]))
                                 : got[i] != pf_half_of_float(x[i]))
@@ -567,37 +586,36 @@ static void test_halves_are_rounded_alike(void **state)
 }
 
 /* The sums of the survivors, from the lanes of their quads. */
-static void sums_of_quads(float *sums, const float *partial, const uint32_t *start)
+static void sums_of_quads(float *sums, const float *partial, const struct pf_survivor_list *list)
 {
-    for (size_t r = 0; r < ROWS; r++) {
-        size_t n = start[r + 1] - start[r];
-        for (size_t i = 0; i < n; i++, sums++) {
-            *sums = 0.0f;
-            for (size_t lane = i % PF_QUAD; lane < PF_GROUP; lane += PF_QUAD)
-                *sums += partial[i / PF_QUAD * PF_GROUP + lane];
+    for (size_t s = 0; s < list->n_segments; s++)
+        for (size_t r = 0; r < list->n_rows; r++) {
+            const uint32_t *start = list->start + s * (list->n_rows + 1) + r;
+            size_t n = start[1] - start[0];
+            for (size_t i = 0; i < n; i++, sums++) {
+                *sums = 0.0f;
+                for (size_t lane = i % PF_QUAD; lane < PF_GROUP; lane += PF_QUAD)
+                    *sums += partial[i / PF_QUAD * PF_GROUP + lane];
+            }
+            partial += pf_quads(n) * PF_GROUP;
         }
-        partial += pf_quads(n) * PF_GROUP;
-    }
 }
 
-static void test_packed_weights_equals_its_twin(void **state)
+static void check_packed_weights(size_t n_segments)
 {
-    (void)state;
-    uint32_t start[ROWS + 1];
-    struct pf_survivor survivors[ROWS * ROWS];
-    size_t n = random_survivors(start, survivors), n_partial = 0;
-    for (size_t r = 0; r < ROWS; r++) n_partial += pf_quads(start[r + 1] - start[r]) * PF_GROUP;
+    struct random_list random;
+    random_survivors(&random, n_segments);
     size_t dy_stride = ROWS_PADDED * PF_TILE, x_stride = COLUMNS_PADDED * PF_TILE;
+    size_t n_partial = random.n_quads * PF_GROUP;
     float *dy = noise(TILES * dy_stride), *x = noise(TILES * x_stride);
     float *before = noise(n_partial), *partial = copy_of(before, n_partial);
-    float expected[ROWS * ROWS], got[ROWS * ROWS];
+    float expected[MAX_SURVIVORS], got[MAX_SURVIVORS];
     struct pf_ahead none = {.ranges = {{NULL, 0}}};
     for (size_t t = 0; t < n_tables; t++) {
         memcpy(partial, before, n_partial * sizeof *partial);
-        tables[t]->packed_weights(partial, start, survivors, ROWS, dy, dy_stride, x, x_stride,
-                                  TILES, &none);
-        sums_of_quads(t == 0 ? expected : got, partial, start);
-        for (size_t i = 0; t > 0 && i < n; i++) /* of 704 products of about 9 */
+        tables[t]->packed_weights(partial, &random.list, dy, dy_stride, x, x_stride, TILES, &none);
+        sums_of_quads(t == 0 ? expected : got, partial, &random.list);
+        for (size_t i = 0; t > 0 && i < random.n; i++) /* of 704 products of about 9 */
             if (!(fabsf(got[i] - expected[i]) < 5e-3f))
                 fail_msg("%s: weight %zu is %g, the plain twin says %g", tables[t]->name, i,
                          (double)got[i], (double)expected[i]);
@@ -606,6 +624,13 @@ static void test_packed_weights_equals_its_twin(void **state)
     pf_free(x);
     pf_free(before);
     pf_free(partial);
+}
+
+static void test_packed_weights_equals_its_twin(void **state)
+{
+    (void)state;
+    for (size_t n_segments = 1; n_segments <= MAX_SEGMENTS; n_segments++)
+        check_packed_weights(n_segments);
 }
 
 int main(void)
