@@ -135,8 +135,8 @@ static inline size_t pf_quads(size_t n_survivors)
 
 /* Memory that will be read soon.  Products have time to spare for the memory bus: at each of their
  * steps (packed: a row; dense: a block of weights) they fetch up to `pace` lines, from the first
- * range on, and leave in `ranges` what they did not get to.  A processor can wait for a few lines
- * at once only, so the pace should be even.  Only a matter of speed. */
+ * range on, and leave in `ranges`, moved to the front, what they did not get to.  A processor can
+ * wait for a few lines at once only, so the pace should be even.  Only a matter of speed. */
 #define PF_LINE 64u
 #define PF_AHEAD_RANGES 3u
 #define PF_STEP_COLUMNS 32u /* of a dense block: about as long as the lines of a step take */

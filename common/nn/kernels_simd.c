@@ -511,19 +511,43 @@ static void stream_end(void)
     v_stream_end();
 }
 
+static PF_INLINE void fetch_lines(const char *next, size_t n)
+{
+    for (const char *end = next + n * PF_LINE; next < end; next += PF_LINE)
+        __builtin_prefetch(next, 0, 2);
+}
+
+/* One step's lines where the first range has fewer: what it has, and the rest of the next. */
+static PF_NOINLINE void fetch_across(struct pf_ahead *ahead)
+{
+    size_t left = ahead->pace;
+    while (left > 0) {
+        size_t n = ahead->ranges[0].n_lines < left ? ahead->ranges[0].n_lines : left;
+        fetch_lines(ahead->ranges[0].next, n);
+        ahead->ranges[0].next += n * PF_LINE;
+        ahead->ranges[0].n_lines -= n;
+        left -= n;
+        if (left == 0) return;
+        for (size_t r = 0; r + 1 < PF_AHEAD_RANGES; r++) ahead->ranges[r] = ahead->ranges[r + 1];
+        ahead->ranges[PF_AHEAD_RANGES - 1].n_lines = 0;
+        bool empty = true;
+        for (size_t r = 0; r < PF_AHEAD_RANGES; r++) empty &= ahead->ranges[r].n_lines == 0;
+        if (empty) left = ahead->pace = 0;
+    }
+}
+
 /* One step's lines. */
 static PF_INLINE void fetch_ahead(struct pf_ahead *ahead)
 {
-    size_t left = ahead->pace;
-    for (size_t r = 0; r < PF_AHEAD_RANGES && left > 0; r++) {
-        size_t n = ahead->ranges[r].n_lines < left ? ahead->ranges[r].n_lines : left;
-        const char *next = ahead->ranges[r].next, *end = next + n * PF_LINE;
-        if (n == 0) continue;
-        ahead->ranges[r].n_lines -= n;
-        ahead->ranges[r].next = end;
-        left -= n;
-        for (; next < end; next += PF_LINE) __builtin_prefetch(next, 0, 2);
+    size_t n = ahead->pace;
+    const char *next = ahead->ranges[0].next;
+    if (ahead->ranges[0].n_lines < n) {
+        fetch_across(ahead);
+        return;
     }
+    ahead->ranges[0].n_lines -= n;
+    ahead->ranges[0].next = next + n * PF_LINE;
+    fetch_lines(next, n);
 }
 
 /* 4 rows × VECTORS_PER_BLOCK vectors of output stay in registers while k runs. */

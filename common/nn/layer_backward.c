@@ -71,8 +71,9 @@ static struct pf_sink dx_sink(const struct chunk *self, size_t tile)
     size_t first = tile * PF_GROUPS_PER_TILE, end = first + PF_GROUPS_PER_TILE;
     struct pf_sink sink = {.values = self->scratch->dx, .row_stride = plan->out_run};
     sink.n_groups = PF_MIN(end, self->n_groups) - first;
-    for (size_t i = 0; i < sink.n_groups; i++) {
-        struct pf_stretch at = pf_stretch_at(plan, first + i, end);
+    struct pf_stretch at = pf_stretch_at(plan, first, end);
+    for (size_t i = 0; i < sink.n_groups; i++, at.first++) {
+        if (plan->out_run < PF_TILE) at = pf_stretch_at(plan, first + i, end);
         size_t image = at.image * pf_dx_image_floats(plan);
         sink.offset[i] = (ptrdiff_t)(image + pf_block_group(dx, at.first));
     }
