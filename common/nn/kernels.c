@@ -2,6 +2,7 @@
 
 #ifdef PF_KERNELS_X86
 #include <cpuid.h>
+#include <stdatomic.h>
 #endif
 
 extern const struct pf_kernels pf_kernels_generic;
@@ -9,11 +10,17 @@ extern const struct pf_kernels pf_kernels_generic;
 extern const struct pf_kernels pf_kernels_avx2;
 extern const struct pf_kernels pf_kernels_avx512;
 
-/* clang 14 does not know it by name. */
+/* clang 14 does not know it by name.  Asked once: in a virtual machine CPUID takes microseconds. */
 static bool has_f16c(void)
 {
-    unsigned a, b, c, d;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+    static atomic_int known; /* 0: not yet; 1: no; 2: yes */
+    int answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == 0) {
+        unsigned a, b, c, d;
+        answer = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0 ? 2 : 1;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == 2;
 }
 #endif
 
