@@ -125,14 +125,21 @@ void pf_server_optimiser_step(struct pf_server_optimiser *self, float *parameter
     for (size_t i = self->n_trained; i < self->n; i++) parameters[i] += mean[i];
 }
 
-/* A mean of variances is never negative; the rounding of (old + (mean − old)) can be. */
-static void clamp_variances(struct pf_model *model)
+/* The most that one round takes a variance down: to this part of it.  A mean of variances is never
+ * negative, but one of clipped and rounded updates can be; and a variance that is nothing beside
+ * what clipping left wrong in the channel's mean would blow the channel up (the variance of a
+ * filter that died goes to zero, and its mean with it, but not in step).  Too large a one only
+ * damps. */
+#define VARIANCE_FLOOR 0.0625f
+
+static void clamp_variances(struct pf_model *model, const float *before)
 {
     for (size_t l = 0; l < model->n_layers; l++) {
         struct pf_layer *layer = &model->layers[l];
         if (layer->variance == NULL) continue;
+        const float *old = before + (layer->variance - model->parameters);
         for (size_t row = 0; row < layer->out_channels; row++)
-            layer->variance[row] = PF_MAX(layer->variance[row], 0.0f);
+            layer->variance[row] = PF_MAX(layer->variance[row], VARIANCE_FLOOR * old[row]);
     }
 }
 
@@ -174,7 +181,7 @@ enum pf_status pf_server_optimiser_apply(struct pf_server_optimiser *self, struc
     memcpy(parameters, model->parameters, self->n * sizeof(float));
 
     pf_server_optimiser_step(self, model->parameters, mean);
-    clamp_variances(model);
+    clamp_variances(model, parameters);
     size_t bad = first_not_finite(model->parameters, self->n);
     if (bad == self->n) return PF_OK;
     take_state(self, state);

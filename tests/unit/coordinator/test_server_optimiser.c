@@ -94,7 +94,7 @@ static struct pf_model *make_model(void)
     return model;
 }
 
-static void test_variance_is_kept_positive(void **state)
+static void test_a_round_takes_a_variance_down_to_a_sixteenth_at_most(void **state)
 {
     (void)state;
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = make_model();
@@ -108,9 +108,16 @@ static void test_variance_is_kept_positive(void **state)
     assert_true(model->n_parameters <= 256);
     for (size_t i = 0; i < model->n_parameters; i++) mean[i] = -2;
     assert_int_equal(pf_server_optimiser_apply(optimiser, model, mean, NULL), PF_OK);
-    assert_near(model->layers[0].variance[0], 0); /* 1 − 2, clamped */
+    assert_near(model->layers[0].variance[0], 0.0625); /* not 1 − 2 */
     assert_near(model->layers[0].mean[0], -2);
     assert_near(model->layers[0].gamma[0], -1);
+    for (size_t i = 0; i < model->n_parameters; i++) mean[i] = 0.5f - 0.0625f;
+    assert_int_equal(pf_server_optimiser_apply(optimiser, model, mean, NULL), PF_OK);
+    assert_near(model->layers[0].variance[0],
+                0.5); /* upwards, and down to more than that, freely */
+    for (size_t i = 0; i < model->n_parameters; i++) mean[i] = -0.4f;
+    assert_int_equal(pf_server_optimiser_apply(optimiser, model, mean, NULL), PF_OK);
+    assert_near(model->layers[0].variance[0], 0.1);
     assert_int_equal(pf_model_validate(model, NULL), PF_OK);
 }
 
@@ -192,7 +199,7 @@ int main(void)
         cmocka_unit_test(test_fedavg),
         cmocka_unit_test(test_fedavgm),
         cmocka_unit_test(test_fedadam),
-        cmocka_unit_test(test_variance_is_kept_positive),
+        cmocka_unit_test(test_a_round_takes_a_variance_down_to_a_sixteenth_at_most),
         cmocka_unit_test(test_infinite_step_changes_nothing),
         cmocka_unit_test(test_state_travels),
         cmocka_unit_test(test_bad_options),

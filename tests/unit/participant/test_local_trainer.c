@@ -91,6 +91,7 @@ static void test_delta_and_global_make_the_locally_trained_model(void **state)
     assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
     assert_int_equal(pf_model_clone(global, &local, &err), PF_OK);
     pf_order_options(&order, same.seed, 5, N_IMAGES, &same.augmentation, &options);
+    options.activations = same.activations;
     assert_int_equal(pf_train(local, dataset, &options, pool, NULL, &err), PF_OK);
     size_t moved = 0;
     for (size_t i = 0; i < global->n_parameters; i++) {
