@@ -13,8 +13,8 @@
  * of two, as the planes of images do.
  *
  * Rows of tiles are padded to a multiple of 4 (PF_ROW_BLOCK).  A function works on one image, or on
- * tiles.  Every one has a plain twin in pf_kernels_reference; tests/unit/nn/test_kernel_passes.c and test_kernel_products.c holds
- * all tables against it. */
+ * tiles.  Every one has a plain twin in pf_kernels_reference; tests/unit/nn/test_kernel_passes.c
+ * and test_kernel_products.c hold all tables against it. */
 #ifndef PF_COMMON_NN_KERNELS_H
 #define PF_COMMON_NN_KERNELS_H
 
