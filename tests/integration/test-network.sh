@@ -11,7 +11,7 @@ make_keys alice bob carol dave erin
 # shellcheck disable=SC2086
 "$packfed" coordinator --identity keys/coordinator.key --roster roster.pf --authority keys/authority.pub \
     --model dense.pfm --listen tcp://127.0.0.1:0 --out RUN --alpha 4,4 --rounds 8 --batch 8 \
-    --local-epochs 6 --min-cohort 4 --quorum 4 --liveness 3 --round-timeout 60 --join-timeout 60 \
+    --local-epochs 100 --min-cohort 4 --quorum 4 --liveness 3 --round-timeout 60 --join-timeout 60 \
     $tiny_data --seed 3 >coordinator.out 2>coordinator.log &
 coordinator=$!
 background="$background $!"
