@@ -208,8 +208,7 @@ static void bench_dense(size_t n_rows, size_t n_columns)
     free_layer(&layer);
 }
 
-/* ---- packed ------------------------------------------------------------------------------------
- */
+/* ---- packed ----------------------------------------------------------------------------- */
 
 struct packed {
     const struct pf_kernels *kernels;
@@ -274,9 +273,8 @@ static void packed_weights(const void *work)
 static void fold_quads(float *partial, size_t n_quads)
 {
     for (size_t q = 0; q < n_quads; q++) {
-        float sums[PF_QUAD] = {0};
-        for (size_t lane = 0; lane < PF_GROUP; lane++)
-            sums[lane % PF_QUAD] += partial[q * PF_GROUP + lane];
+        float sums[PF_QUAD];
+        for (size_t i = 0; i < PF_QUAD; i++) sums[i] = pf_quad_sum(partial + q * PF_GROUP, i);
         memcpy(partial + q * PF_QUAD, sums, sizeof sums);
     }
 }

@@ -259,10 +259,12 @@ int main(int argc, char **argv)
     struct setting s = {.network = {.block_kind = PF_LAYER_SHIFT},
                         .filters = "32,64,128",
                         .layers = "6,6,6",
-                        .activations = PF_HALF,
                         .batch = 128,
                         .steps = 24,
                         .threads = 2};
+    struct pf_train_options defaults;
+    pf_train_options_default(&defaults);
+    s.activations = defaults.activations;
     argp_parse(&argp, argc, argv, 0, NULL, &s);
     make_network(&s);
     PF_CLEANUP(pf_dataset_destroyp) struct pf_dataset *dataset = NULL;

@@ -46,8 +46,8 @@ struct participant_command {
     size_t n_parts;
     bool own_partition_seed;
     uint64_t partition_seed;
-    bool no_augmentation;
-    enum pf_precision activations;
+    /* Augmentation and activations are the participant's own affair; the rest is the order's. */
+    struct pf_train_options train;
     struct pf_participant_session_config session;
 };
 
@@ -127,7 +127,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         pf_participant_session_config_default(&self->session);
         self->n_parts = 1;
-        self->activations = PF_HALF;
+        pf_train_options_default(&self->train);
         state->child_inputs[0] = &self->data;
         state->child_inputs[1] = &self->partition;
         state->child_inputs[2] = &self->pin;
@@ -143,8 +143,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         self->partition_seed = pf_cli_number(state, "--partition-seed", arg, 0, UINT64_MAX);
         self->own_partition_seed = true;
         break;
-    case KEY_NO_AUGMENTATION: self->no_augmentation = true; break;
-    case KEY_ACTIVATIONS: self->activations = pf_cli_activations(state, arg); break;
+    case KEY_NO_AUGMENTATION: self->train.augmentation = (struct pf_augmentation){0}; break;
+    case KEY_ACTIVATIONS: self->train.activations = pf_cli_activations(state, arg); break;
     case KEY_ALLOW_PLAIN: self->session.policy.allow_plain = true; break;
     case KEY_MAX_CORRUPT:
         self->session.policy.max_corrupt = pf_cli_real(state, "--max-corrupt", arg, 0, 0.99);
@@ -286,16 +286,14 @@ static int run(struct participant_command *self)
 
     /* Participants that are given the same --seed must not draw the same crops. */
     struct pf_random random;
-    struct pf_train_options defaults;
     pf_random_init(&random, self->common.seed, "participant", self->part);
-    pf_train_options_default(&defaults);
     const struct pf_participant_config config = {
         .endpoint = self->connect,
         .identity = &inputs.identity,
         .roster = inputs.roster,
         .dataset = inputs.part,
-        .augmentation = self->no_augmentation ? (struct pf_augmentation){0} : defaults.augmentation,
-        .activations = self->activations,
+        .augmentation = self->train.augmentation,
+        .activations = self->train.activations,
         .seed = pf_random_u64(&random),
         .n_threads = self->common.threads,
         .session = self->session,

@@ -240,7 +240,7 @@ static const struct argp_option train_options[] = {
 
 enum pf_precision pf_cli_activations(const struct argp_state *state, const char *text)
 {
-    static const char *const names[] = {[PF_SINGLE] = "single", [PF_HALF] = "half"};
+    const char *const names[] = {pf_precision_name(PF_SINGLE), pf_precision_name(PF_HALF)};
     return (enum pf_precision)choice(state, "--activations", text, names, 2);
 }
 

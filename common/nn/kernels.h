@@ -133,6 +133,21 @@ static inline size_t pf_quads(size_t n_survivors)
     return (n_survivors + PF_QUAD - 1) / PF_QUAD;
 }
 
+/* The i-th survivor's sum, of the lanes of its row's quads in a segment (packed_weights below). */
+static inline float pf_quad_sum(const float *quads, size_t i)
+{
+    const float *lane = quads + i / PF_QUAD * PF_GROUP + i % PF_QUAD;
+    float sum = 0.0f;
+    for (size_t j = 0; j < PF_GROUP; j += PF_QUAD) sum += lane[j];
+    return sum;
+}
+
+/* [n_rows + 1] of one segment. */
+static inline uint32_t *pf_segment_start(const struct pf_survivor_list *list, size_t segment)
+{
+    return list->start + segment * (list->n_rows + 1);
+}
+
 /* Memory that will be read soon.  Products have time to spare for the memory bus: at each of their
  * steps (packed: a row; dense: a block of weights) they fetch up to `pace` lines, from the first
  * range on, and leave in `ranges`, moved to the front, what they did not get to.  A processor can

@@ -195,7 +195,7 @@ static void packed_ref(const struct pf_sink *to, const struct pf_survivor_list *
         for (size_t p = 0; p < PF_TILE; p++) {
             float sum = 0.0f;
             for (size_t s = 0; s < list->n_segments; s++) {
-                const uint32_t *start = list->start + s * (list->n_rows + 1) + first + r;
+                const uint32_t *start = pf_segment_start(list, s) + first + r;
                 for (size_t i = start[0]; i < start[1]; i++)
                     sum += list->survivors[i].weight * x[list->survivors[i].row * PF_TILE + p];
             }
@@ -210,7 +210,7 @@ static void packed_weights_ref(float *partial, const struct pf_survivor_list *li
 {
     (void)ahead;
     for (size_t s = 0; s < list->n_segments; s++) {
-        const uint32_t *start = list->start + s * (list->n_rows + 1);
+        const uint32_t *start = pf_segment_start(list, s);
         for (size_t r = 0; r < list->n_rows; r++) {
             for (size_t i = start[r]; i < start[r + 1]; i++) {
                 size_t place = i - start[r];

@@ -72,8 +72,7 @@ static struct pf_sink dx_sink(const struct chunk *self, size_t tile)
     struct pf_sink sink = {.values = self->scratch->dx, .row_stride = plan->out_run};
     sink.n_groups = PF_MIN(end, self->n_groups) - first;
     struct pf_stretch at = pf_stretch_at(plan, first, end);
-    for (size_t i = 0; i < sink.n_groups; i++, at.first++) {
-        if (plan->out_run < PF_TILE) at = pf_stretch_at(plan, first + i, end);
+    for (size_t i = 0; i < sink.n_groups; i++, pf_stretch_step(plan, &at)) {
         size_t image = at.image * pf_dx_image_floats(plan);
         sink.offset[i] = (ptrdiff_t)(image + pf_block_group(dx, at.first));
     }
@@ -141,15 +140,10 @@ static void fold_partial(float *dw, const float *partial, const struct pf_surviv
 {
     const struct pf_survivor_list *list = &survivors->list;
     for (size_t s = 0; s < list->n_segments; s++) {
-        const uint32_t *start = list->start + s * (list->n_rows + 1);
+        const uint32_t *start = pf_segment_start(list, s);
         for (size_t r = 0; r < list->n_rows; r++) {
-            for (size_t i = start[r]; i < start[r + 1]; i++) {
-                size_t place = i - start[r];
-                const float *lane = partial + place / PF_QUAD * PF_GROUP + place % PF_QUAD;
-                float sum = 0.0f;
-                for (size_t j = 0; j < PF_GROUP; j += PF_QUAD) sum += lane[j];
-                dw[survivors->weight[i]] = sum;
-            }
+            for (size_t i = start[r]; i < start[r + 1]; i++)
+                dw[survivors->weight[i]] = pf_quad_sum(partial, i - start[r]);
             partial += pf_quads(start[r + 1] - start[r]) * PF_GROUP;
         }
     }

@@ -85,9 +85,7 @@ static struct pf_sink sink_of(const struct chunk *self, size_t first, size_t end
                            .sums = self->scratch->sums,
                            .stream = self->out.stream};
     struct pf_stretch at = pf_stretch_at(plan, first, end);
-    for (size_t i = 0; i < sink.n_groups; i++, at.first++) {
-        /* Tiles of larger planes lie within one. */
-        if (plan->out_run < PF_TILE) at = pf_stretch_at(plan, first + i, end);
+    for (size_t i = 0; i < sink.n_groups; i++, pf_stretch_step(plan, &at)) {
         sink.offset[i] =
             (ptrdiff_t)(at.image * plan->n_rows * plan->out_padded +
                         pf_block_group(pf_output_blocks(plan, NULL, PF_SINGLE), at.first));

@@ -104,13 +104,22 @@ static inline struct pf_stretch pf_stretch_at(const struct pf_layer_plan *plan, 
     return (struct pf_stretch){image, first, PF_MIN(end - group, per_image - first)};
 }
 
+/* Moves on by a group, into the next image where one ends; n is left alone. */
+static inline void pf_stretch_step(const struct pf_layer_plan *plan, struct pf_stretch *at)
+{
+    if (++at->first < plan->out_padded / PF_GROUP) return;
+    at->first = 0;
+    at->image++;
+}
+
 /* Range `range` of what products fetch: numbers[n], or nothing for NULL. */
 void pf_ahead_set(struct pf_ahead *ahead, size_t range, const void *numbers,
                   enum pf_precision precision, size_t n);
 /* All its lines over so many steps, evenly. */
 void pf_ahead_spread(struct pf_ahead *ahead, size_t n_steps);
 
-/* Steps, in the sense of struct pf_ahead, of one tile's product of n_rows by n_columns. */
+/* Steps, in the sense of struct pf_ahead, of one tile's product of n_rows by n_columns; a packed
+ * one in segments takes them in each, and has then fetched early. */
 static inline size_t pf_product_steps(const struct pf_layer_plan *plan, size_t n_rows,
                                       size_t n_columns)
 {

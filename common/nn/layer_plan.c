@@ -4,8 +4,7 @@
 
 #include "common/base/memory.h"
 
-/* ---- how much is worked on at once --------------------------------------------------------------
- */
+/* ---- how much is worked on at once ------------------------------------------------------ */
 
 /* A chunk of images goes through the backward pass together.  Dense: the weight gradient then
  * gathers many pixels in registers before it touches memory.  Packed: a chunk's gradients should
@@ -64,9 +63,7 @@ static void choose_sizes(struct pf_layer_plan *self)
     self->dx_channels = dx_channels(self);
 }
 
-/* ---- taps
- * ----------------------------------------------------------------------------------------
- */
+/* ---- taps ------------------------------------------------------------------------------- */
 
 static void set_bit(uint16_t *mask, size_t p)
 {
@@ -263,11 +260,10 @@ static void survivors_finish(struct pf_survivors *self)
     pf_free(self->weight);
 }
 
-/* Where in `start` a row of W has the survivor that multiplies a row of x. */
-static size_t place_of(const struct pf_survivor_list *list, size_t row, size_t x_row)
+/* Where a row of W has the survivor that multiplies a row of x. */
+static uint32_t *start_of(const struct pf_survivor_list *list, size_t row, size_t x_row)
 {
-    size_t segment = list->n_segments > 1 ? x_row / SEGMENT_ROWS : 0;
-    return segment * (list->n_rows + 1) + row;
+    return pf_segment_start(list, list->n_segments > 1 ? x_row / SEGMENT_ROWS : 0) + row;
 }
 
 /* Counting sort: by segment, then row; what is left keeps its order. */
@@ -278,14 +274,14 @@ static void sort_survivors(struct pf_survivors *self, const struct pf_packing *p
     for (size_t r = 0; r < packing->n_rows; r++)
         for (uint32_t i = packing->row_start[r]; i < packing->row_start[r + 1]; i++) {
             size_t k = packing->column[i];
-            start[back ? place_of(list, k, r) : place_of(list, r, k)]++;
+            ++*(back ? start_of(list, k, r) : start_of(list, r, k));
         }
     /* start ← the end of each row: filled from the back, it runs down to the beginning. */
     for (size_t i = 0; i < list->n_segments * (list->n_rows + 1); i++) start[i] = total += start[i];
     for (size_t r = packing->n_rows; r-- > 0;)
         for (uint32_t i = packing->row_start[r + 1]; i-- > packing->row_start[r];) {
             size_t k = packing->column[i];
-            uint32_t at = --start[back ? place_of(list, k, r) : place_of(list, r, k)];
+            uint32_t at = --*(back ? start_of(list, k, r) : start_of(list, r, k));
             list->survivors[at].row = (uint32_t)(back ? r : k);
             self->weight[at] = i;
         }
@@ -296,7 +292,7 @@ static size_t count_quads(const struct pf_survivor_list *list)
     size_t n = 0;
     for (size_t s = 0; s < list->n_segments; s++)
         for (size_t r = 0; r < list->n_rows; r++) {
-            const uint32_t *start = list->start + s * (list->n_rows + 1) + r;
+            const uint32_t *start = pf_segment_start(list, s) + r;
             n += pf_quads(start[1] - start[0]);
         }
     return n;

@@ -29,35 +29,40 @@ static PF_INLINE void normalise_groups(size_t n_groups, enum pf_precision precis
     }
 }
 
-static PF_NOINLINE void normalise_whole_half(float *out, struct pf_blocks g, struct pf_blocks y,
-                                             size_t first, size_t n_rows, const uint16_t *mask,
-                                             const struct pf_affine_back *norm)
-{
-    normalise_groups(PF_GROUPS_PER_TILE, PF_HALF, out, g, y, first, n_rows, mask, norm);
-}
+typedef void normalise_tile(float *out, struct pf_blocks g, struct pf_blocks y, size_t first,
+                            size_t n_rows, const uint16_t *mask, const struct pf_affine_back *norm);
 
-static PF_NOINLINE void normalise_any(size_t n_groups, float *out, struct pf_blocks g,
-                                      struct pf_blocks y, size_t first, size_t n_rows,
-                                      const uint16_t *mask, const struct pf_affine_back *norm)
+#define NORMALISE_WHOLE(name, precision)                                                           \
+    static PF_NOINLINE void name(float *out, struct pf_blocks g, struct pf_blocks y, size_t first, \
+                                 size_t n_rows, const uint16_t *mask,                              \
+                                 const struct pf_affine_back *norm)                                \
+    {                                                                                              \
+        normalise_groups(PF_GROUPS_PER_TILE, precision, out, g, y, first, n_rows, mask, norm);     \
+    }
+
+NORMALISE_WHOLE(normalise_whole_single, PF_SINGLE)
+NORMALISE_WHOLE(normalise_whole_half, PF_HALF)
+
+static PF_NOINLINE void normalise_part(size_t n_groups, float *out, struct pf_blocks g,
+                                       struct pf_blocks y, size_t first, size_t n_rows,
+                                       const uint16_t *mask, const struct pf_affine_back *norm)
 {
-    if (n_groups == PF_GROUPS_PER_TILE && y.precision == PF_SINGLE)
-        normalise_groups(PF_GROUPS_PER_TILE, PF_SINGLE, out, g, y, first, n_rows, mask, norm);
-    else
-        normalise_groups(n_groups, y.precision, out, g, y, first, n_rows, mask, norm);
+    normalise_groups(n_groups, y.precision, out, g, y, first, n_rows, mask, norm);
 }
 
 static void normalise_back(struct pf_tiles to, size_t n_rows, struct pf_blocks g,
                            struct pf_blocks y, const uint16_t *mask, size_t n_groups,
                            const struct pf_affine_back *norm)
 {
+    normalise_tile *whole = y.precision == PF_HALF ? normalise_whole_half : normalise_whole_single;
     size_t n;
     for (size_t i = 0; i < n_groups; i += n) {
         float *out = pf_tile_group(to, 0, i);
         n = groups_in_tile(to, i, n_groups - i);
-        if (n == PF_GROUPS_PER_TILE && y.precision == PF_HALF)
-            normalise_whole_half(out, g, y, i, n_rows, mask, norm);
+        if (n == PF_GROUPS_PER_TILE)
+            whole(out, g, y, i, n_rows, mask, norm);
         else
-            normalise_any(n, out, g, y, i, n_rows, mask, norm);
+            normalise_part(n, out, g, y, i, n_rows, mask, norm);
     }
 }
 
@@ -103,7 +108,7 @@ struct way_back {
     float *sums;
 };
 
-/* What a column gives back to group i.  `sights`: the tile's. */
+/* What a channel's t-th column gives back to group i. */
 static PF_INLINE vec column_back(enum pf_view_kind kind, const struct way_back *way,
                                  const struct pf_sight *sight, size_t t, size_t i, size_t v)
 {
@@ -211,6 +216,15 @@ static void activate_back(float *g, size_t n_channels, const struct pf_columns *
             back_any(n, y.precision, way);
     }
 }
+
+/* Calls function(precision, …) with a constant. */
+#define BY_PRECISION(precision, function, ...) \
+    do {                                       \
+        if ((precision) == PF_HALF)            \
+            function(PF_HALF, __VA_ARGS__);    \
+        else                                   \
+            function(PF_SINGLE, __VA_ARGS__);  \
+    } while (0)
 
 static PF_INLINE vec pool_groups(enum pf_precision precision, size_t n_groups, const void *y,
                                  const uint16_t *mask, struct pf_affine norm)

@@ -64,8 +64,8 @@ static PF_NOINLINE void packed_begin(const struct pf_sink *to, const struct pf_s
     const struct pf_sink sink = *to;
     const struct sink_kind kind = kind_of(to);
     for (size_t s = 0; s + 1 < list->n_segments; s++)
-        packed_segment(kind, &sink, list->start + s * (list->n_rows + 1) + first_row,
-                       list->survivors, n_rows, x, s == 0, false, sums, ahead);
+        packed_segment(kind, &sink, pf_segment_start(list, s) + first_row, list->survivors, n_rows,
+                       x, s == 0, false, sums, ahead);
 }
 
 #define PACKED_OF_KIND(name, kind)                                                              \
@@ -85,20 +85,25 @@ PACKED_OF_KIND(packed_stream_single, STREAM_SINGLE)
 PACKED_OF_KIND(packed_stream_half, STREAM_HALF)
 PACKED_OF_KIND(packed_any, kind_of(to))
 
+typedef void packed_function(const struct pf_sink *to, const uint32_t *start,
+                             const struct pf_survivor *survivors, size_t n_rows, const float *x,
+                             float *sums, struct pf_ahead *ahead);
+
 static void packed(const struct pf_sink *to, const struct pf_survivor_list *list, size_t first,
                    size_t n_rows, const float *x, float *sums, struct pf_ahead *ahead)
 {
-    const struct sink_kind kind = kind_of(to);
-    const uint32_t *start = list->start + (list->n_segments - 1) * (list->n_rows + 1) + first;
+    static packed_function *const products[N_SINK_CASES] = {
+        [CASE_PLAIN] = packed_plain,
+        [CASE_STREAM_SINGLE] = packed_stream_single,
+        [CASE_STREAM_HALF] = packed_stream_half,
+        [CASE_ANY] = packed_any,
+    };
+    const uint32_t *start = pf_segment_start(list, list->n_segments - 1) + first;
     if (list->n_segments > 1)
         packed_begin(to, list, first, n_rows, x, sums, ahead);
     else
         sums = NULL;
-    (same_kind(kind, PLAIN)           ? packed_plain
-     : same_kind(kind, STREAM_SINGLE) ? packed_stream_single
-     : same_kind(kind, STREAM_HALF)
-         ? packed_stream_half
-         : packed_any)(to, start, list->survivors, n_rows, x, sums, ahead);
+    products[case_of(to)](to, start, list->survivors, n_rows, x, sums, ahead);
 }
 
 /* n ≤ 4 survivors of a row, VECTORS_PER_TILE vectors of pixels: sums += the lanes of their
@@ -151,8 +156,8 @@ static void packed_weights(float *partial, const struct pf_survivor_list *list, 
     for (; n_tiles > 0; n_tiles--, dy += dy_stride, x += x_stride) {
         float *sums = partial;
         for (size_t s = 0; s < list->n_segments; s++)
-            sums = packed_weights_segment(sums, list->start + s * (list->n_rows + 1),
-                                          list->survivors, list->n_rows, dy, x, ahead);
+            sums = packed_weights_segment(sums, pf_segment_start(list, s), list->survivors,
+                                          list->n_rows, dy, x, ahead);
     }
 }
 

@@ -20,15 +20,19 @@ static PF_INLINE struct sink_kind kind_of(const struct pf_sink *to)
     return (struct sink_kind){whole, to->pivot != NULL, to->stream, to->precision};
 }
 
-/* The kinds that training lives of; and whatever else there is. */
+/* The kinds that training lives of, each compiled by itself; and whatever else there is. */
 #define PLAIN ((struct sink_kind){true, false, false, PF_SINGLE})       /* back */
 #define STREAM_SINGLE ((struct sink_kind){true, true, true, PF_SINGLE}) /* forward */
 #define STREAM_HALF ((struct sink_kind){true, true, true, PF_HALF})
+enum sink_case { CASE_PLAIN, CASE_STREAM_SINGLE, CASE_STREAM_HALF, CASE_ANY, N_SINK_CASES };
 
-static PF_INLINE bool same_kind(struct sink_kind a, struct sink_kind b)
+static PF_INLINE enum sink_case case_of(const struct pf_sink *to)
 {
-    return a.whole == b.whole && a.summed == b.summed && a.stream == b.stream &&
-           a.precision == b.precision;
+    const struct sink_kind kind = kind_of(to);
+    if (kind.whole && kind.summed && kind.stream)
+        return kind.precision == PF_HALF ? CASE_STREAM_HALF : CASE_STREAM_SINGLE;
+    bool plain = kind.whole && !kind.summed && !kind.stream && kind.precision == PF_SINGLE;
+    return plain ? CASE_PLAIN : CASE_ANY;
 }
 
 static PF_INLINE void put_numbers(struct sink_kind kind, void *numbers, ptrdiff_t i, vec a)
@@ -181,14 +185,19 @@ PRODUCT_OF_KIND(product_stream_single, STREAM_SINGLE)
 PRODUCT_OF_KIND(product_stream_half, STREAM_HALF)
 PRODUCT_OF_KIND(product_any, kind_of(to))
 
+typedef void product_function(const struct pf_sink *to, const float *panels, const float *x,
+                              size_t n_rows, size_t n_columns, struct pf_ahead *ahead);
+
 static void product(const struct pf_sink *to, const float *panels, const float *x, size_t n_rows,
                     size_t n_columns, struct pf_ahead *ahead)
 {
-    const struct sink_kind kind = kind_of(to);
-    (same_kind(kind, PLAIN)           ? product_plain
-     : same_kind(kind, STREAM_SINGLE) ? product_stream_single
-     : same_kind(kind, STREAM_HALF)   ? product_stream_half
-                                      : product_any)(to, panels, x, n_rows, n_columns, ahead);
+    static product_function *const products[N_SINK_CASES] = {
+        [CASE_PLAIN] = product_plain,
+        [CASE_STREAM_SINGLE] = product_stream_single,
+        [CASE_STREAM_HALF] = product_stream_half,
+        [CASE_ANY] = product_any,
+    };
+    products[case_of(to)](to, panels, x, n_rows, n_columns, ahead);
 }
 
 /* Rows × columns of dw whose vector sums stay in registers. */

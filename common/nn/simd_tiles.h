@@ -18,15 +18,6 @@ static PF_INLINE size_t groups_in_tile(struct pf_tiles to, size_t group, size_t 
 
 #define VECTORS_PER_GROUP (PF_GROUP / LANES)
 
-/* Calls function(precision, …) with a constant. */
-#define BY_PRECISION(precision, function, ...) \
-    do {                                       \
-        if ((precision) == PF_HALF)            \
-            function(PF_HALF, __VA_ARGS__);    \
-        else                                   \
-            function(PF_SINGLE, __VA_ARGS__);  \
-    } while (0)
-
 /* Numbers [i, i + LANES). */
 static PF_INLINE vec load_numbers(enum pf_precision precision, const void *numbers, size_t i)
 {

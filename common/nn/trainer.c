@@ -6,9 +6,9 @@
 #include "common/nn/arena.h"
 
 #define MAX_SHARDS 16u
-#define CACHED_BYTES ((size_t)24 << 20)      /* about what a core finds in the last-level cache */
-#define GUARD_BYTES (2 * PF_LINE)            /* PF_PLANE_GUARD numbers at the most */
-#define MAX_GRADIENT_BYTES ((size_t)1 << 30) /* of all shards together */
+#define CACHED_BYTES ((size_t)24 << 20) /* about what a core finds in the last-level cache */
+#define GUARD_BYTES (PF_PLANE_GUARD * sizeof(float)) /* as much for halves: whole lines */
+#define MAX_GRADIENT_BYTES ((size_t)1 << 30)         /* of all shards together */
 
 /* Shards are whole images; very large models get fewer, for each has a gradient of its own. */
 static size_t count_shards(const struct pf_model *model, size_t batch)
@@ -58,7 +58,7 @@ static enum pf_status make_norms(struct pf_trainer *self, struct pf_error *err)
 static size_t y_numbers(const struct pf_trainer *self, size_t l)
 {
     const struct pf_layer_plan *plan = self->plans[l];
-    return pf_round_up(self->batch * plan->n_rows * plan->out_padded, PF_GROUP);
+    return self->batch * plan->n_rows * plan->out_padded;
 }
 
 /* Their bytes, in whole cache lines. */

@@ -21,6 +21,7 @@
 #include "participant/secagg_client.h"
 #include "proto/model_file.h"
 #include "proto/round_context.h"
+#include "tests/unit/coordinator/small_model.h"
 
 #define N_MEMBERS 3
 
@@ -54,17 +55,7 @@ static void listening(void *context, const char *endpoint)
 
 static void make_model(struct site *site)
 {
-    const struct pf_network network = {.block_kind = PF_LAYER_SHIFT,
-                                       .n_blocks = 1,
-                                       .filters = {8},
-                                       .layers = {2},
-                                       .strides = {2},
-                                       .in_channels = 3,
-                                       .in_height = 32,
-                                       .in_width = 32,
-                                       .n_classes = 10};
-    assert_int_equal(pf_model_create(&network, NULL, &site->model, NULL), PF_OK);
-    pf_model_initialise(site->model, 3);
+    site->model = small_model();
     assert_int_equal(pf_dataset_synthetic(1, PF_SPLIT_TEST, 50, &site->test_set, NULL), PF_OK);
 }
 

@@ -16,6 +16,7 @@
 #include "coordinator/jobs.h"
 #include "proto/model_file.h"
 #include "secure_fixture.h"
+#include "tests/unit/coordinator/small_model.h"
 
 struct bench {
     struct pf_model *model;
@@ -90,18 +91,9 @@ static bool find_weights(struct bench *bench)
 static int setup(void **state)
 {
     struct bench *bench = calloc(1, sizeof *bench);
-    const struct pf_network network = {.block_kind = PF_LAYER_SHIFT,
-                                       .n_blocks = 1,
-                                       .filters = {8},
-                                       .layers = {2},
-                                       .strides = {2},
-                                       .in_channels = 3,
-                                       .in_height = 32,
-                                       .in_width = 32,
-                                       .n_classes = 10};
     pthread_mutex_init(&bench->mutex, NULL);
     pthread_cond_init(&bench->changed, NULL);
-    if (pf_model_create(&network, NULL, &bench->model, NULL) != PF_OK) return 1;
+    bench->model = small_model();
     if (pf_dataset_synthetic(1, PF_SPLIT_TEST, 50, &bench->test_set, NULL) != PF_OK) return 1;
     bench->schedule.n_stages = 2;
     for (size_t s = 0; s < 2; s++)

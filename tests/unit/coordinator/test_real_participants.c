@@ -17,6 +17,7 @@
 #include "coordinator/coordinator.h"
 #include "participant/ledger.h"
 #include "participant/participant.h"
+#include "tests/unit/coordinator/small_model.h"
 
 #define N 3
 
@@ -70,17 +71,7 @@ static void make_people(void)
 
 static void make_model(void)
 {
-    const struct pf_network network = {.block_kind = PF_LAYER_SHIFT,
-                                       .n_blocks = 1,
-                                       .filters = {8},
-                                       .layers = {2},
-                                       .strides = {2},
-                                       .in_channels = 3,
-                                       .in_height = 32,
-                                       .in_width = 32,
-                                       .n_classes = 10};
-    assert_int_equal(pf_model_create(&network, NULL, &site.model, NULL), PF_OK);
-    pf_model_initialise(site.model, 3);
+    site.model = small_model();
     assert_int_equal(pf_dataset_synthetic(1, PF_SPLIT_TRAIN, 40, &site.images, NULL), PF_OK);
 }
 

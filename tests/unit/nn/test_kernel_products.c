@@ -248,7 +248,7 @@ static void sums_of_quads(float *sums, const float *partial, const struct pf_sur
 {
     for (size_t s = 0; s < list->n_segments; s++)
         for (size_t r = 0; r < list->n_rows; r++) {
-            const uint32_t *start = list->start + s * (list->n_rows + 1) + r;
+            const uint32_t *start = pf_segment_start(list, s) + r;
             size_t n = start[1] - start[0];
             for (size_t i = 0; i < n; i++, sums++) {
                 *sums = 0.0f;
