@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/nn/blas.h"
 #include "common/nn/dataset_check.h"
+#include "common/nn/distill.h"
 #include "common/nn/trainer.h"
 
 #define UPDATE_SECONDS 0.5
@@ -74,6 +75,7 @@ enum pf_status pf_train(struct pf_model *model, const struct pf_dataset *dataset
 {
     PF_TRY(pf_train_options_validate(options, err));
     PF_TRY(pf_dataset_check(model, dataset, err));
+    if (options->teacher != NULL) PF_TRY(pf_teacher_check(options->teacher, model, err));
     pf_blas_single_threaded();
     PF_CLEANUP(pf_trainer_destroyp) struct pf_trainer *trainer = NULL;
     PF_TRY(pf_trainer_create(model, dataset, options, pool, &trainer, err));

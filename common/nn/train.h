@@ -13,6 +13,8 @@
 #include "common/nn/precision.h"
 
 #define PF_MAX_BATCH 4096u
+#define PF_MIN_DISTILL_TEMPERATURE 0.1
+#define PF_MAX_DISTILL_TEMPERATURE 100.0
 
 enum pf_schedule_kind {
     PF_SCHEDULE_CONSTANT,
@@ -47,16 +49,22 @@ struct pf_train_options {
     /* FedProx: adds proximal · (w − anchor) to the gradient; 0 and NULL = off. */
     double proximal;
     const float *proximal_anchor; /* [n_trained] */
+    /* Knowledge distillation (distill.h) from `teacher`, which takes the same images and knows the
+     * same classes; NULL: off, and the other two say nothing. */
+    const struct pf_model *teacher;
+    double distill_weight;      /* λ in [0, 1]: of the teacher's word; 0 is as without */
+    double distill_temperature; /* T */
 };
 
 /* Momentum .9 Nesterov, weight decay 5e-4, one-cycle to 0.2: as measured to be good on CIFAR-10.
- * Activations in half precision, which costs no accuracy (docs/performance.md). */
+ * Activations in half precision, which costs no accuracy (docs/performance.md).  λ 0.9 and T 4 for
+ * who names a teacher. */
 void pf_train_options_default(struct pf_train_options *options);
 
 PF_NODISCARD enum pf_status pf_train_options_validate(const struct pf_train_options *self,
                                                       struct pf_error *err);
 
-/* Trains `model` in place.  Images must have the model's input shape and classes.
+/* Trains `model` in place.  Images, and the teacher, must have the model's input shape and classes.
  * PF_CORRUPT when the loss or a parameter stops being finite, with the step and a way out;
  * PF_INTERRUPTED when progress->stop is set (the model is then a valid intermediate). */
 PF_NODISCARD enum pf_status pf_train(struct pf_model *model, const struct pf_dataset *dataset,

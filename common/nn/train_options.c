@@ -46,6 +46,8 @@ void pf_train_options_default(struct pf_train_options *options)
         .augmentation = {.padding = 4, .flip = true},
         .activations = PF_HALF,
         .seed = 1,
+        .distill_weight = 0.9,
+        .distill_temperature = 4.0,
     };
 }
 
@@ -54,6 +56,14 @@ static enum pf_status within(const char *what, double value, double min, double 
 {
     if (isfinite(value) && value >= min && value <= max) return PF_OK;
     return pf_fail(err, PF_INVALID, "training: %s is %g; give %g to %g", what, value, min, max);
+}
+
+static enum pf_status check_distillation(const struct pf_train_options *self, struct pf_error *err)
+{
+    if (self->teacher == NULL) return PF_OK;
+    PF_TRY(within("the weight of distillation", self->distill_weight, 0.0, 1.0, err));
+    return within("the temperature of distillation", self->distill_temperature,
+                  PF_MIN_DISTILL_TEMPERATURE, PF_MAX_DISTILL_TEMPERATURE, err);
 }
 
 enum pf_status pf_train_options_validate(const struct pf_train_options *self, struct pf_error *err)
@@ -74,6 +84,7 @@ enum pf_status pf_train_options_validate(const struct pf_train_options *self, st
     PF_TRY(within("the proximal term", self->proximal, 0.0, 1e3, err));
     if (self->proximal > 0.0 && self->proximal_anchor == NULL)
         return pf_fail(err, PF_INVALID, "training: a proximal term needs the weights it pulls to");
+    PF_TRY(check_distillation(self, err));
     if (self->activations != PF_SINGLE && self->activations != PF_HALF)
         return pf_fail(err, PF_INVALID, "training: activations of kind %d are not known",
                        (int)self->activations);

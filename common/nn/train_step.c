@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/nn/classifier.h"
+#include "common/nn/distill.h"
 #include "common/nn/trainer.h"
 
 #define STATISTICS_MOMENTUM 0.1
@@ -127,6 +128,36 @@ static float *gradient_of(const struct pf_trainer *t, size_t shard, const float 
     return t->gradients + shard * t->model->n_trained + (parameters - t->model->parameters);
 }
 
+/* The teacher looks at the images that the student is about to see, augmented as they are. */
+static void teacher_shard(void *context, size_t shard)
+{
+    const struct phase *phase = context;
+    struct pf_trainer *t = phase->trainer;
+    struct share share = share_of(t, shard, 0);
+    const uint8_t *images = t->batches[phase->step % 2].images;
+    pf_inference_logits(t->teacher, images + share.first * pf_dataset_image_bytes(t->dataset),
+                        share.n,
+                        t->teacher_logits + share.first * t->options->teacher->network.n_classes);
+}
+
+/* Σ loss over the images of a share; logits ← the gradient of the batch's mean loss. */
+static double share_loss(const struct pf_trainer *t, size_t step, struct share share, float *logits)
+{
+    size_t n_classes = t->model->network.n_classes;
+    const uint8_t *labels = t->batches[step % 2].labels + share.first;
+    double sum = 0.0;
+    for (size_t i = 0; i < share.n; i++) {
+        float *row = logits + i * n_classes;
+        if (t->teacher == NULL)
+            sum += pf_cross_entropy(row, n_classes, labels[i], t->options->label_smoothing, row);
+        else
+            sum += pf_distilled_loss(row, t->teacher_logits + (share.first + i) * n_classes,
+                                     n_classes, labels[i], t->options);
+        for (size_t m = 0; m < n_classes; m++) row[m] /= (float)t->batch;
+    }
+    return sum;
+}
+
 static void classifier_shard(void *context, size_t shard)
 {
     const struct phase *phase = context;
@@ -135,20 +166,13 @@ static void classifier_shard(void *context, size_t shard)
     const struct pf_layer_plan *plan = t->plans[last];
     const struct pf_layer *linear = &t->model->layers[t->n_plans];
     struct share share = share_of(t, shard, t->n_plans);
-    size_t n_classes = linear->out_channels, planes = share.first * plan->n_rows;
-    float *pooled = t->pooled + planes, *logits = t->logits + share.first * n_classes;
+    size_t planes = share.first * plan->n_rows;
+    float *pooled = t->pooled + planes, *logits = t->logits + share.first * linear->out_channels;
     const void *y = output_of(t, last, share.first);
     enum pf_precision precision = t->options->activations;
     pf_pool_forward(plan, t->kernels, y, precision, t->norms[last].forward, share.n, pooled);
     pf_linear_forward(linear, pooled, share.n, logits);
-    t->losses[shard] = 0.0;
-    for (size_t i = 0; i < share.n; i++) {
-        float *row = logits + i * n_classes;
-        t->losses[shard] +=
-            pf_cross_entropy(row, n_classes, t->batches[phase->step % 2].labels[share.first + i],
-                             t->options->label_smoothing, row);
-        for (size_t m = 0; m < n_classes; m++) row[m] /= (float)t->batch;
-    }
+    t->losses[shard] = share_loss(t, phase->step, share, logits);
     pf_linear_backward(linear, pooled, logits, share.n, gradient_of(t, shard, linear->weight),
                        gradient_of(t, shard, linear->bias), t->dpooled + planes);
     size_t slot;
@@ -222,6 +246,7 @@ bool pf_trainer_step(struct pf_trainer *self, size_t step, double rate, double *
 {
     struct phase phase = {self, step, 0, rate};
     pf_pool_run(self->pool, self->n_plans, refresh_layer, &phase);
+    if (self->teacher != NULL) pf_pool_run(self->pool, self->n_shards, teacher_shard, &phase);
     for (size_t l = 0; l < self->n_plans; l++) {
         phase.layer = l;
         pf_pool_run(self->pool, self->n_shards + (l == 0), forward_shard, &phase);

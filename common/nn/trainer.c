@@ -129,6 +129,16 @@ static enum pf_status make_buffers(struct pf_trainer *self, struct pf_error *err
     return complete ? PF_OK : pf_no_memory(err, "a batch");
 }
 
+/* A teacher that has no say is not asked. */
+static enum pf_status make_teacher(struct pf_trainer *self, struct pf_error *err)
+{
+    const struct pf_model *teacher = self->options->teacher;
+    if (teacher == NULL || self->options->distill_weight <= 0.0) return PF_OK;
+    self->teacher_logits = PF_ALLOC(self->batch * teacher->network.n_classes, float);
+    if (self->teacher_logits == NULL) return pf_no_memory(err, "the teacher's logits");
+    return pf_inference_create(teacher, pf_pool_n_threads(self->pool), &self->teacher, err);
+}
+
 enum pf_status pf_trainer_create(struct pf_model *model, const struct pf_dataset *dataset,
                                  const struct pf_train_options *options, struct pf_pool *pool,
                                  struct pf_trainer **trainer, struct pf_error *err)
@@ -150,6 +160,7 @@ enum pf_status pf_trainer_create(struct pf_model *model, const struct pf_dataset
                                    true, pf_pool_n_threads(pool), &self->slots, err));
     PF_TRY(make_arena(self, err));
     PF_TRY(make_buffers(self, err));
+    PF_TRY(make_teacher(self, err));
     PF_TRY(pf_sgd_init(&self->sgd, model, options, err));
     *trainer = self;
     self = NULL;
@@ -175,6 +186,8 @@ void pf_trainer_destroy(struct pf_trainer *self)
     pf_free(self->pooled);
     pf_free(self->dpooled);
     pf_free(self->logits);
+    pf_inference_destroy(self->teacher);
+    pf_free(self->teacher_logits);
     pf_free(self->gradients);
     pf_free(self->totals);
     pf_free(self->losses);

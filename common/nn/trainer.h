@@ -1,13 +1,14 @@
 /* One training run's workspace, and the steps through it.
  *
- * A step is a row of phases with a barrier after each: forward per layer, the classifier, backward
- * per layer, the update.  In a phase, shards (whole images of the batch) run on the pool's threads
- * and write only their own results; between phases the caller's thread sums those in shard order.
- * The number of shards depends on the batch and the model alone, so results do not depend on the
- * number of threads. */
+ * A step is a row of phases with a barrier after each: the teacher where there is one, forward per
+ * layer, the classifier, backward per layer, the update.  In a phase, shards (whole images of the
+ * batch) run on the pool's threads and write only their own results; between phases the caller's
+ * thread sums those in shard order. The number of shards depends on the batch and the model alone,
+ * so results do not depend on the number of threads. */
 #ifndef PF_COMMON_NN_TRAINER_H
 #define PF_COMMON_NN_TRAINER_H
 
+#include "common/nn/inference.h"
 #include "common/nn/layer_pass.h"
 #include "common/nn/scratch_slots.h"
 #include "common/nn/sgd.h"
@@ -47,7 +48,9 @@ struct pf_trainer {
     float *g[PF_MAX_LAYERS]; /* [batch][N][out_padded] gradient of layer l; two buffers in turn */
     float *pooled, *dpooled; /* [batch][C] */
     float *logits;           /* [batch][M], then their gradient */
-    float *gradients;        /* [n_shards][n_trained] */
+    struct pf_inference *teacher;   /* NULL: no distillation */
+    float *teacher_logits;          /* [batch][M] */
+    float *gradients;               /* [n_shards][n_trained] */
     struct pf_channel_sums *totals; /* [n_shards][max_channels] */
     size_t max_channels;
     double *losses; /* [n_shards], sums over images */
