@@ -11,18 +11,23 @@
 
 #define COMMAND "pretrain"
 
-enum { KEY_OUT = 0x2000 };
+enum { KEY_OUT = 0x2000, KEY_TEACHER, KEY_DISTILL, KEY_DISTILL_TEMPERATURE };
 
 struct pretrain_options {
     struct pf_options_common common;
     struct pf_options_data data;
     struct pf_options_network network;
     struct pf_options_train train;
-    const char *out;
+    const char *out, *teacher;
+    const char *needs_teacher; /* an option that says nothing without one */
 };
 
 static const struct argp_option own_options[] = {
     {"out", KEY_OUT, "FILE", 0, "where the model goes (dense.pfm)", 1},
+    {"teacher", KEY_TEACHER, "FILE", 0, "learn from this model too (distillation)", 1},
+    {"distill", KEY_DISTILL, "X", 0, "weight of what the teacher says, 0 to 1 (0.9)", 1},
+    {"distill-temperature", KEY_DISTILL_TEMPERATURE, "T", 0,
+     "softens what teacher and student say, 0.1 to 100 (4)", 1},
     {0},
 };
 
@@ -33,6 +38,27 @@ static const struct argp_child children[] = {
     {&pf_options_common_argp, 0, "General:", 5},
     {0},
 };
+
+static error_t parse_distillation(int key, char *arg, const struct argp_state *state,
+                                  struct pretrain_options *self)
+{
+    struct pf_train_options *train = &self->train.train;
+    switch (key) {
+    case KEY_TEACHER: self->teacher = arg; break;
+    case KEY_DISTILL:
+        self->needs_teacher = "--distill";
+        train->distill_weight = pf_cli_real(state, "--distill", arg, 0, 1);
+        break;
+    case KEY_DISTILL_TEMPERATURE:
+        self->needs_teacher = "--distill-temperature";
+        train->distill_temperature =
+            pf_cli_real(state, "--distill-temperature", arg, PF_MIN_DISTILL_TEMPERATURE,
+                        PF_MAX_DISTILL_TEMPERATURE);
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -46,7 +72,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
     case KEY_OUT: self->out = arg; break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option; --help lists them", arg); break;
-    default: return ARGP_ERR_UNKNOWN;
+    case ARGP_KEY_END:
+        if (self->needs_teacher != NULL && self->teacher == NULL)
+            argp_error(state, "%s is about a --teacher", self->needs_teacher);
+        break;
+    default: return parse_distillation(key, arg, state, self);
     }
     return 0;
 }
@@ -86,6 +116,9 @@ static enum pf_status train(const struct pretrain_options *options,
 
     struct pf_train_options train_options = options->train.train;
     train_options.seed = options->common.seed;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *teacher = NULL;
+    if (options->teacher != NULL) PF_TRY(pf_model_load(options->teacher, &teacher, err));
+    train_options.teacher = teacher;
     PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
     PF_TRY(pf_pool_create(options->common.threads, &pool, err));
     PF_TRY(pf_train(model, training, &train_options, pool, progress, err));
@@ -106,10 +139,11 @@ static void print_result(const struct pretrain_options *options, const struct re
     pf_text_hex(hash, result->hash.bytes, PF_HASH_BYTES);
     if (options->common.json) {
         json_t *json = json_pack(
-            "{s:s, s:f, s:f, s:I, s:I, s:s, s:f}", "model", options->out, "accuracy_percent",
+            "{s:s, s:f, s:f, s:I, s:I, s:s, s:f, s:f}", "model", options->out, "accuracy_percent",
             result->evaluation.accuracy_percent, "loss", result->evaluation.loss, "test_images",
             (json_int_t)result->evaluation.n_images, "parameters", (json_int_t)result->n_parameters,
-            "hash", hash, "seconds", result->seconds);
+            "hash", hash, "seconds", result->seconds, "distill",
+            options->teacher != NULL ? options->train.train.distill_weight : 0.0);
         json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
         putchar('\n');
         json_decref(json);
