@@ -84,7 +84,10 @@ static void finish_unmask(struct pf_unmask *self)
 void pf_message_finish(struct pf_message *self)
 {
     switch (self->kind) {
-    case PF_MESSAGE_ROUND_OFFER: pf_free(self->offer.chunk_hashes); break;
+    case PF_MESSAGE_ROUND_OFFER:
+        pf_free(self->offer.chunk_hashes);
+        pf_free(self->offer.teacher.chunk_hashes);
+        break;
     case PF_MESSAGE_MODEL_CHUNK:
     case PF_MESSAGE_UPDATE_CHUNK: pf_free(self->chunk.bytes); break;
     case PF_MESSAGE_COMMITTED: pf_member_set_finish(&self->committed.cohort); break;

@@ -7,14 +7,15 @@
  *   participant                         coordinator
  *      │ ── HELLO ───────────────────────▶ │   who I am is the transport key, not the content
  *      │ ◀─────────────── WELCOME or REFUSAL
- *      │ ◀──────────────────── ROUND_OFFER │   model hash, chunk hashes, how to train, deadline
+ *      │ ◀──────────────────── ROUND_OFFER │   model and teacher, how to train, deadline
  *      │ ── ADVERTISE ───────────────────▶ │   step 0: fresh keys, signed
  *      │ ◀────────────────────── COMMITTED │   … k-regular graphs: who takes part, fixed
  *      │ ── REVEAL ──────────────────────▶ │   … one's part of the graph's randomness
  *      │ ◀─────────────────────── KEY_LIST │   step 1: the neighbours' adverts
  *      │ ── SHARES ──────────────────────▶ │   a sealed box for each neighbour
  *      │ ◀───────────────── SHARE_DELIVERY │   the boxes of those who shared
- *      │ ── MODEL_REQUEST ───────────────▶ │   one per missing chunk; beside steps 0 and 1
+ *      │ ── MODEL_REQUEST ───────────────▶ │   one per missing chunk of the model, and of the
+ *      │                                   │   teacher once in a run; beside steps 0 and 1
  *      │ ◀──────────────────── MODEL_CHUNK │
  *      │ ── ALIVE ───────────────────────▶ │   while training; both directions, every few seconds
  *      │ ── UPDATE_CHUNK 0 or DECLINE ───▶ │   step 2: the masked update
@@ -44,7 +45,7 @@
 #include "common/secagg/codec.h"
 #include "common/secagg/protocol.h"
 
-#define PF_PROTOCOL_VERSION 2u
+#define PF_PROTOCOL_VERSION 3u
 #define PF_CHUNK_BYTES 262144u        /* every chunk but the last is exactly this long */
 #define PF_MAX_CHUNKS 2048u           /* 512 MiB for a model or an update */
 #define PF_MAX_MESSAGE_BYTES 1048576u /* one frame, also ZMQ_MAXMSGSIZE */
@@ -60,6 +61,8 @@
 #define PF_MAX_ORDER_SCHEDULE 2u /* the last of enum pf_schedule_kind */
 #define PF_MAX_ORDER_RATE 1000.0 /* of learning rate and proximal term */
 #define PF_MAX_ORDER_DECAY 1.0   /* of weight decay and l1 */
+#define PF_MIN_ORDER_TEMPERATURE 0.1
+#define PF_MAX_ORDER_TEMPERATURE 100.0
 #define PF_MAX_PEERS                                                             \
     10000u /* in a list of boxes, consents or shares; a frame's size limits more \
             */
@@ -170,6 +173,8 @@ struct pf_training_order {
     bool nesterov;
     double weight_decay, l1, label_smoothing;
     double proximal; /* FedProx μ ≥ 0: adds μ/2·‖w − w_global‖² to the loss */
+    /* λ and T of distillation from the offer's teacher; both 0: no distillation. */
+    double distill_weight, distill_temperature;
 };
 
 /* How updates become integers; zero when the aggregation is plain. */
@@ -178,6 +183,14 @@ struct pf_masking_order {
     uint32_t weight_cap;
     double clip[PF_CODEC_SEGMENTS]; /* trained, statistics */
     bool rotate;
+};
+
+/* A model file as its chunks are fetched. */
+struct pf_chunked_model {
+    struct pf_hash hash; /* of the file's bytes */
+    uint64_t n_bytes;
+    uint32_t n_chunks;
+    struct pf_hash *chunk_hashes; /* [n_chunks] */
 };
 
 struct pf_round_offer {
@@ -193,10 +206,13 @@ struct pf_round_offer {
     struct pf_hash *chunk_hashes; /* [n_chunks]; owned */
     struct pf_training_order order;
     struct pf_masking_order masking;
+    /* The dense model to distil from, the same one in every round of a run; zero when
+     * order.distill_weight is.  chunk_hashes is owned. */
+    struct pf_chunked_model teacher;
 };
 
 struct pf_model_request {
-    struct pf_hash model_hash;
+    struct pf_hash model_hash; /* the round's model, or its teacher */
     uint32_t chunk;
 };
 

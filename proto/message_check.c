@@ -76,6 +76,11 @@ static enum pf_status check_order(const struct pf_limit *limit,
         pf_limit_number(limit, "order.weight_decay", self->weight_decay, 0.0, PF_MAX_ORDER_DECAY));
     PF_TRY(pf_limit_number(limit, "order.l1", self->l1, 0.0, PF_MAX_ORDER_DECAY));
     PF_TRY(fraction(limit, "order.label_smoothing", self->label_smoothing));
+    PF_TRY(pf_limit_number(limit, "order.distill_weight", self->distill_weight, 0.0, 1.0));
+    bool distils = self->distill_weight > 0.0;
+    PF_TRY(pf_limit_number(limit, "order.distill_temperature", self->distill_temperature,
+                           distils ? PF_MIN_ORDER_TEMPERATURE : 0.0,
+                           distils ? PF_MAX_ORDER_TEMPERATURE : 0.0));
     return pf_limit_number(limit, "order.proximal", self->proximal, 0.0, PF_MAX_ORDER_RATE);
 }
 
@@ -93,6 +98,30 @@ static enum pf_status check_masking(const struct pf_limit *limit,
                            PF_MAX_CLIP);
 }
 
+/* Bytes of a model, and as many hashes as they make chunks. */
+static enum pf_status check_chunked(const struct pf_limit *limit, const char *bytes,
+                                    const char *hashes, uint64_t n_bytes, uint32_t n_hashes)
+{
+    PF_TRY(pf_limit_whole(limit, bytes, n_bytes, 1, PF_MAX_MODEL_BYTES));
+    uint64_t n_chunks = (n_bytes + PF_CHUNK_BYTES - 1) / PF_CHUNK_BYTES;
+    return pf_limit_whole(limit, hashes, n_hashes, n_chunks, n_chunks);
+}
+
+/* There where there is something to distil, and only there. */
+static enum pf_status check_teacher(const struct pf_limit *limit, const struct pf_round_offer *self)
+{
+    static const struct pf_hash zero;
+    const struct pf_chunked_model *teacher = &self->teacher;
+    if (self->order.distill_weight > 0.0)
+        return check_chunked(limit, "teacher.n_bytes", "the number of the teacher's chunk hashes",
+                             teacher->n_bytes, teacher->n_chunks);
+    if (teacher->n_bytes == 0 && teacher->n_chunks == 0 &&
+        memcmp(&teacher->hash, &zero, sizeof zero) == 0)
+        return PF_OK;
+    return pf_fail(limit->err, limit->status, "%s: a teacher whose word has no weight",
+                   limit->kind);
+}
+
 static enum pf_status check_offer(const struct pf_limit *limit, const struct pf_round_offer *self)
 {
     PF_TRY(pf_limit_whole(limit, "n_rounds", self->n_rounds, 1, PF_MAX_ROUNDS));
@@ -101,11 +130,11 @@ static enum pf_status check_offer(const struct pf_limit *limit, const struct pf_
     PF_TRY(pf_limit_whole(limit, "stage", self->stage, 1, self->n_stages));
     PF_TRY(pf_limit_whole(limit, "cohort", self->cohort, 1, PF_MAX_COHORT));
     PF_TRY(pf_limit_whole(limit, "deadline_ms", self->deadline_ms, 1, PF_MAX_DEADLINE_MS));
-    PF_TRY(pf_limit_whole(limit, "model_bytes", self->model_bytes, 1, PF_MAX_MODEL_BYTES));
-    uint64_t n_chunks = (self->model_bytes + PF_CHUNK_BYTES - 1) / PF_CHUNK_BYTES;
-    PF_TRY(pf_limit_whole(limit, "the number of chunk hashes", self->n_chunks, n_chunks, n_chunks));
+    PF_TRY(check_chunked(limit, "model_bytes", "the number of chunk hashes", self->model_bytes,
+                         self->n_chunks));
     PF_TRY(check_masking(limit, &self->masking));
-    return check_order(limit, &self->order);
+    PF_TRY(check_order(limit, &self->order));
+    return check_teacher(limit, self);
 }
 
 static enum pf_status check_chunk(const struct pf_limit *limit, const struct pf_chunk *self,

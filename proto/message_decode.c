@@ -89,6 +89,8 @@ static enum pf_status read_order(const Packfed__TrainingOrder *from, struct pf_t
     to->l1 = from->l1;
     to->label_smoothing = from->label_smoothing;
     to->proximal = from->proximal;
+    to->distill_weight = from->distill_weight;
+    to->distill_temperature = from->distill_temperature;
     return PF_OK;
 }
 
@@ -100,6 +102,30 @@ static void read_masking(const Packfed__MaskingOrder *from, struct pf_masking_or
     to->clip[0] = from->clip_trained;
     to->clip[1] = from->clip_statistics;
     to->rotate = from->rotate != 0;
+}
+
+static enum pf_status read_hashes(const char *field, const ProtobufCBinaryData *from, uint32_t *n,
+                                  struct pf_hash **hashes, struct pf_error *err)
+{
+    if (from->len == 0 || from->len % sizeof(struct pf_hash) != 0 ||
+        from->len / sizeof(struct pf_hash) > PF_MAX_CHUNKS)
+        return pf_fail(err, PF_CORRUPT, "%s has %zu bytes: not 1 to %u hashes", field, from->len,
+                       PF_MAX_CHUNKS);
+    *n = (uint32_t)(from->len / sizeof(struct pf_hash));
+    *hashes = PF_ALLOC(*n, struct pf_hash);
+    if (*hashes == NULL) return pf_no_memory(err, "the hashes of a model's chunks");
+    memcpy(*hashes, from->data, from->len);
+    return PF_OK;
+}
+
+static enum pf_status read_teacher(const Packfed__Teacher *from, struct pf_chunked_model *to,
+                                   struct pf_error *err)
+{
+    if (from == NULL) return PF_OK; /* no distillation */
+    to->n_bytes = from->n_bytes;
+    PF_TRY(pf_copy_exact("teacher.hash", &from->hash, to->hash.bytes, sizeof to->hash.bytes, err));
+    return read_hashes("teacher.chunk_hashes", &from->chunk_hashes, &to->n_chunks,
+                       &to->chunk_hashes, err);
 }
 
 static enum pf_status read_offer(const Packfed__RoundOffer *from, struct pf_round_offer *to,
@@ -115,16 +141,8 @@ static enum pf_status read_offer(const Packfed__RoundOffer *from, struct pf_roun
     PF_TRY(copy_hash(&from->model_hash, &to->model_hash, err));
     PF_TRY(read_order(from->order, &to->order, err));
     read_masking(from->masking, &to->masking);
-    size_t bytes = from->chunk_hashes.len;
-    if (bytes == 0 || bytes % sizeof(struct pf_hash) != 0 ||
-        bytes / sizeof(struct pf_hash) > PF_MAX_CHUNKS)
-        return pf_fail(err, PF_CORRUPT, "chunk_hashes has %zu bytes: not 1 to %u hashes", bytes,
-                       PF_MAX_CHUNKS);
-    to->n_chunks = (uint32_t)(bytes / sizeof(struct pf_hash));
-    to->chunk_hashes = PF_ALLOC(to->n_chunks, struct pf_hash);
-    if (to->chunk_hashes == NULL) return pf_no_memory(err, "the hashes of a model's chunks");
-    memcpy(to->chunk_hashes, from->chunk_hashes.data, bytes);
-    return PF_OK;
+    PF_TRY(read_teacher(from->teacher, &to->teacher, err));
+    return read_hashes("chunk_hashes", &from->chunk_hashes, &to->n_chunks, &to->chunk_hashes, err);
 }
 
 static enum pf_status read_request(const Packfed__ModelRequest *from, struct pf_model_request *to,

@@ -61,6 +61,8 @@ static void view_order(struct pf_message_view *self, const struct pf_training_or
     to->l1 = from->l1;
     to->label_smoothing = from->label_smoothing;
     to->proximal = from->proximal;
+    to->distill_weight = from->distill_weight;
+    to->distill_temperature = from->distill_temperature;
 }
 
 static void view_masking(struct pf_message_view *self, const struct pf_masking_order *from)
@@ -72,6 +74,15 @@ static void view_masking(struct pf_message_view *self, const struct pf_masking_o
     to->clip_trained = from->clip[0];
     to->clip_statistics = from->clip[1];
     to->rotate = from->rotate;
+}
+
+static void view_teacher(struct pf_message_view *self, const struct pf_chunked_model *from)
+{
+    Packfed__Teacher *to = &self->teacher;
+    packfed__teacher__init(to);
+    to->hash = borrow_hash(&from->hash);
+    to->n_bytes = from->n_bytes;
+    to->chunk_hashes = pf_borrow(from->chunk_hashes, from->n_chunks * sizeof(struct pf_hash));
 }
 
 static void view_offer(struct pf_message_view *self, const struct pf_round_offer *from)
@@ -89,6 +100,10 @@ static void view_offer(struct pf_message_view *self, const struct pf_round_offer
     to->chunk_hashes = pf_borrow(from->chunk_hashes, from->n_chunks * sizeof(struct pf_hash));
     view_order(self, &from->order);
     to->order = &self->order;
+    if (from->teacher.n_chunks > 0) {
+        view_teacher(self, &from->teacher);
+        to->teacher = &self->teacher;
+    }
     if (from->masking.value_bits == 0) return; /* plain */
     view_masking(self, &from->masking);
     to->masking = &self->masking;

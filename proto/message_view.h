@@ -14,6 +14,7 @@ struct pf_message_view {
     Packfed__Network network;
     Packfed__TrainingOrder order;
     Packfed__MaskingOrder masking;
+    Packfed__Teacher teacher;
     Packfed__MemberSet set;
     Packfed__GraphParameters parameters;
     union {

@@ -1,6 +1,6 @@
 /* The canonical form: fields one behind the other in the order of the declarations, all of fixed
  * length; integers little endian, numbers as the little-endian bits of their double, flags as one
- * byte.  The model's hash stands for the hashes of its chunks.  The label comes first, so that
+ * byte.  A model's hash stands for the hashes of its chunks.  The label comes first, so that
  * nothing else that is hashed can look the same. */
 #include "proto/round_context.h"
 
@@ -10,7 +10,7 @@
 
 /* Filled up with zeros, as all labels of secure rounds. */
 #define LABEL_BYTES 32
-static const char context_label[LABEL_BYTES] = "packfed round context 1";
+static const char context_label[LABEL_BYTES] = "packfed round context 2";
 static const char rotation_label[LABEL_BYTES] = "packfed rotation 1";
 
 struct form {
@@ -65,6 +65,8 @@ static void add_order(struct form *self, const struct pf_training_order *order)
     add_number(self, order->l1);
     add_number(self, order->label_smoothing);
     add_number(self, order->proximal);
+    add_number(self, order->distill_weight);
+    add_number(self, order->distill_temperature);
 }
 
 static void add_masking(struct form *self, const struct pf_masking_order *masking)
@@ -92,6 +94,9 @@ struct pf_digest pf_round_context(const struct pf_run_id *run_id, const uint8_t 
     add_u32(&form, offer->n_chunks);
     add_order(&form, &offer->order);
     add_masking(&form, &offer->masking);
+    add_bytes(&form, offer->teacher.hash.bytes, sizeof offer->teacher.hash.bytes);
+    add_whole(&form, offer->teacher.n_bytes, 8);
+    add_u32(&form, offer->teacher.n_chunks);
     struct pf_digest digest;
     crypto_generichash(digest.bytes, sizeof digest.bytes, form.bytes, form.length, NULL, 0);
     return digest;

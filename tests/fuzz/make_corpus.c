@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/base/file.h"
+#include "common/base/memory.h"
 #include "proto/model_file.h"
 #include "sample_messages.h"
 
@@ -21,16 +22,27 @@ static void write_file(const char *root, const char *name, const void *bytes, si
     exit(1);
 }
 
+static void write_frame(const char *root, const struct pf_message *message, const char *suffix)
+{
+    struct pf_buffer frame = {0};
+    char name[64];
+    if (pf_message_encode(message, &frame, NULL) != PF_OK) exit(1);
+    snprintf(name, sizeof name, "message/%s%s", pf_message_kind_name(message->kind), suffix);
+    write_file(root, name, frame.bytes, frame.length);
+    pf_buffer_finish(&frame);
+}
+
 static void write_message(const char *root, enum pf_message_kind kind)
 {
     struct pf_message message;
-    struct pf_buffer frame = {0};
-    char name[64];
     pf_sample_message(kind, &message);
-    if (pf_message_encode(&message, &frame, NULL) != PF_OK) exit(1);
-    snprintf(name, sizeof name, "message/%s", pf_message_kind_name(kind));
-    write_file(root, name, frame.bytes, frame.length);
-    pf_buffer_finish(&frame);
+    write_frame(root, &message, "");
+    if (kind == PF_MESSAGE_ROUND_OFFER) {
+        pf_free(message.offer.teacher.chunk_hashes);
+        message.offer.teacher = (struct pf_chunked_model){0};
+        message.offer.order.distill_weight = message.offer.order.distill_temperature = 0.0;
+        write_frame(root, &message, "_NO_TEACHER");
+    }
     pf_message_finish(&message);
 }
 

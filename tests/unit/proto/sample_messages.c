@@ -49,10 +49,17 @@ static void sample_offer(struct pf_round_offer *offer)
                   .weight_decay = 5e-4,
                   .l1 = 1e-5,
                   .label_smoothing = 0.1,
-                  .proximal = 0.01},
+                  .proximal = 0.01,
+                  .distill_weight = 0.9,
+                  .distill_temperature = 4.0},
         .masking = {.value_bits = 16, .weight_cap = 5000, .clip = {2.5, 0.75}, .rotate = true},
+        .teacher = {.hash = sample_hash(120),
+                    .n_bytes = 2 * PF_CHUNK_BYTES + 9,
+                    .n_chunks = 3,
+                    .chunk_hashes = PF_ALLOC(3, struct pf_hash)},
     };
-    assert(offer->chunk_hashes != NULL);
+    assert(offer->chunk_hashes != NULL && offer->teacher.chunk_hashes != NULL);
+    for (size_t i = 0; i < 3; i++) offer->teacher.chunk_hashes[i] = sample_hash((uint8_t)(i + 7));
     offer->chunk_hashes[0] = sample_hash(40);
     offer->chunk_hashes[1] = sample_hash(80);
 }

@@ -33,6 +33,18 @@ static void assert_orders_equal(const struct pf_training_order *a,
     SAME(l1);
     SAME(label_smoothing);
     SAME(proximal);
+    SAME(distill_weight);
+    SAME(distill_temperature);
+}
+
+static void assert_teachers_equal(const struct pf_chunked_model *a,
+                                  const struct pf_chunked_model *b)
+{
+    SAME_BYTES(hash);
+    SAME(n_bytes);
+    SAME(n_chunks);
+    if (a->n_chunks == 0) return; /* no distillation */
+    assert_memory_equal(a->chunk_hashes, b->chunk_hashes, a->n_chunks * sizeof(struct pf_hash));
 }
 
 static void assert_maskings_equal(const struct pf_masking_order *a,
@@ -59,6 +71,7 @@ static void assert_offers_equal(const struct pf_round_offer *a, const struct pf_
     assert_memory_equal(a->chunk_hashes, b->chunk_hashes, a->n_chunks * sizeof(struct pf_hash));
     assert_orders_equal(&a->order, &b->order);
     assert_maskings_equal(&a->masking, &b->masking);
+    assert_teachers_equal(&a->teacher, &b->teacher);
 }
 
 static void assert_chunks_equal(const struct pf_chunk *a, const struct pf_chunk *b)
@@ -192,6 +205,26 @@ static void optional_fields_may_be_absent(void **state)
     pf_message_finish(&received);
 }
 
+static void an_offer_without_distillation_travels(void **state)
+{
+    (void)state;
+    struct pf_message offer;
+    pf_sample_message(PF_MESSAGE_ROUND_OFFER, &offer);
+    struct pf_buffer with = encoded(&offer);
+    pf_free(offer.offer.teacher.chunk_hashes);
+    offer.offer.teacher = (struct pf_chunked_model){0};
+    offer.offer.order.distill_weight = offer.offer.order.distill_temperature = 0.0;
+    struct pf_buffer frame = encoded(&offer);
+    struct pf_message received = decoded(&frame);
+    assert_content_equal(&offer, &received);
+    assert_null(received.offer.teacher.chunk_hashes);
+    assert_true(frame.length < with.length);
+    pf_buffer_finish(&with);
+    pf_buffer_finish(&frame);
+    pf_message_finish(&offer);
+    pf_message_finish(&received);
+}
+
 static void largest_messages_fit_a_frame(void **state)
 {
     (void)state;
@@ -201,6 +234,10 @@ static void largest_messages_fit_a_frame(void **state)
     offer.offer.model_bytes = PF_MAX_MODEL_BYTES;
     offer.offer.n_chunks = PF_MAX_CHUNKS;
     offer.offer.chunk_hashes = PF_ALLOC(PF_MAX_CHUNKS, struct pf_hash);
+    pf_free(offer.offer.teacher.chunk_hashes);
+    offer.offer.teacher.n_bytes = PF_MAX_MODEL_BYTES;
+    offer.offer.teacher.n_chunks = PF_MAX_CHUNKS;
+    offer.offer.teacher.chunk_hashes = PF_ALLOC(PF_MAX_CHUNKS, struct pf_hash);
     pf_sample_message(PF_MESSAGE_UPDATE_CHUNK, &chunk);
     pf_free(chunk.chunk.bytes);
     chunk.chunk.chunk = 0;
@@ -279,6 +316,26 @@ EDIT(order_decay, e->round_offer->order->weight_decay = -1e-9)
 EDIT(order_l1, e->round_offer->order->l1 = INFINITY)
 EDIT(order_smoothing, e->round_offer->order->label_smoothing = 1.0)
 EDIT(order_proximal, e->round_offer->order->proximal = NAN)
+EDIT(order_distill, e->round_offer->order->distill_weight = -0.1)
+EDIT(order_much_distill, e->round_offer->order->distill_weight = 1.0001)
+EDIT(order_nan_distill, e->round_offer->order->distill_weight = NAN)
+EDIT(order_cold, e->round_offer->order->distill_temperature = 0.0)
+EDIT(order_cool, e->round_offer->order->distill_temperature = PF_MIN_ORDER_TEMPERATURE * 0.99)
+EDIT(order_hot, e->round_offer->order->distill_temperature = PF_MAX_ORDER_TEMPERATURE * 1.01)
+EDIT(order_infinite_temperature, e->round_offer->order->distill_temperature = INFINITY)
+EDIT(order_nan_temperature, e->round_offer->order->distill_temperature = NAN)
+EDIT(order_idle_temperature, e->round_offer->order->distill_weight = 0.0)
+EDIT(teacher_idle, e->round_offer->order->distill_weight = 0.0;
+     e->round_offer->order->distill_temperature = 0.0)
+EDIT(teacher_none, packfed__teacher__free_unpacked(e->round_offer->teacher, NULL);
+     e->round_offer->teacher = NULL)
+EDIT(teacher_hash, e->round_offer->teacher->hash.len = 31)
+EDIT(teacher_empty, e->round_offer->teacher->n_bytes = 0)
+EDIT(teacher_huge, e->round_offer->teacher->n_bytes = PF_MAX_MODEL_BYTES + 1)
+EDIT(teacher_wrapping, e->round_offer->teacher->n_bytes = UINT64_MAX)
+EDIT(teacher_smaller, e->round_offer->teacher->n_bytes = PF_CHUNK_BYTES)
+EDIT(teacher_hashes, e->round_offer->teacher->chunk_hashes.len = 33)
+EDIT(teacher_no_hashes, e->round_offer->teacher->chunk_hashes.len = 0)
 EDIT(masking_bits, e->round_offer->masking->value_bits = PF_CODEC_MIN_VALUE_BITS - 1)
 EDIT(masking_no_bits, e->round_offer->masking->value_bits = 0)
 EDIT(masking_many_bits, e->round_offer->masking->value_bits = PF_CODEC_MAX_VALUE_BITS + 1)
@@ -382,6 +439,26 @@ static void every_broken_limit_is_refused(void **state)
         {PF_MESSAGE_ROUND_OFFER, edit_order_l1, "order.l1 is inf"},
         {PF_MESSAGE_ROUND_OFFER, edit_order_smoothing, "order.label_smoothing is 1"},
         {PF_MESSAGE_ROUND_OFFER, edit_order_proximal, "order.proximal is nan"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_distill, "order.distill_weight is -0.1"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_much_distill, "order.distill_weight is 1.0001"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_nan_distill, "order.distill_weight is nan"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_cold, "order.distill_temperature is 0,"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_cool, "order.distill_temperature is 0.099"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_hot, "order.distill_temperature is 101"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_infinite_temperature,
+         "order.distill_temperature is inf"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_nan_temperature, "order.distill_temperature is nan"},
+        {PF_MESSAGE_ROUND_OFFER, edit_order_idle_temperature, "order.distill_temperature is 4"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_idle, "a teacher whose word has no weight"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_none, "teacher.n_bytes is 0"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_hash, "teacher.hash has 31 bytes"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_empty, "teacher.n_bytes is 0"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_huge, "teacher.n_bytes"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_wrapping, "teacher.n_bytes"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_smaller,
+         "the number of the teacher's chunk hashes is 3"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_hashes, "teacher.chunk_hashes has 33 bytes"},
+        {PF_MESSAGE_ROUND_OFFER, edit_teacher_no_hashes, "teacher.chunk_hashes has 0 bytes"},
         {PF_MESSAGE_ROUND_OFFER, edit_masking_bits, "masking.value_bits is 7"},
         {PF_MESSAGE_ROUND_OFFER, edit_masking_no_bits, "masking.value_bits is 0"},
         {PF_MESSAGE_ROUND_OFFER, edit_masking_many_bits, "masking.value_bits is 33"},
@@ -560,6 +637,7 @@ int main(void)
         cmocka_unit_test(every_kind_round_trips),
         cmocka_unit_test(welcome_names_its_run),
         cmocka_unit_test(optional_fields_may_be_absent),
+        cmocka_unit_test(an_offer_without_distillation_travels),
         cmocka_unit_test(largest_messages_fit_a_frame),
         cmocka_unit_test(every_broken_limit_is_refused),
         cmocka_unit_test(a_sender_cannot_break_a_limit),

@@ -67,6 +67,13 @@ CHANGE(weight_decay, o->order.weight_decay *= 2.0)
 CHANGE(l1, o->order.l1 *= 2.0)
 CHANGE(label_smoothing, o->order.label_smoothing *= 2.0)
 CHANGE(proximal, o->order.proximal *= 2.0)
+CHANGE(distill_weight, o->order.distill_weight *= 0.5)
+CHANGE(distill_temperature, o->order.distill_temperature *= 2.0)
+CHANGE(teacher_hash, o->teacher.hash.bytes[31] ^= 1)
+CHANGE(teacher_bytes, o->teacher.n_bytes++)
+CHANGE(teacher_chunks, o->teacher.n_chunks++)
+CHANGE(teacher_for_model, struct pf_hash first = o->model_hash; o->model_hash = o->teacher.hash;
+       o->teacher.hash = first)
 CHANGE(value_bits, o->masking.value_bits++)
 CHANGE(weight_cap, o->masking.weight_cap++)
 CHANGE(clip_trained, o->masking.clip[0] *= 2.0)
@@ -100,6 +107,12 @@ static void every_field_of_the_offer_changes_it(void **state)
         change_l1,
         change_proximal,
         change_label_smoothing,
+        change_distill_weight,
+        change_distill_temperature,
+        change_teacher_hash,
+        change_teacher_bytes,
+        change_teacher_chunks,
+        change_teacher_for_model,
         change_value_bits,
         change_weight_cap,
         change_clip_trained,
@@ -151,6 +164,7 @@ static void deadline_and_chunk_hashes_do_not_change_it(void **state)
     basis.message.offer.deadline_ms -= 5000;
     assert_false(differs(&basis, &context));
     basis.message.offer.chunk_hashes[0].bytes[0] ^= 1;
+    basis.message.offer.teacher.chunk_hashes[0].bytes[0] ^= 1;
     assert_false(differs(&basis, &context));
     basis_finish(&basis);
 }
@@ -177,10 +191,10 @@ static void it_survives_the_wire(void **state)
 static void known_answers(void **state)
 {
     (void)state;
-    static const uint8_t expected_context[32] = {0xb4, 0x94, 0xeb, 0x1f, 0x60, 0xeb, 0x82, 0x75,
-                                                 0x28, 0x4d, 0x97, 0x9f, 0x46, 0x2c, 0x28, 0xea,
-                                                 0xe9, 0xdc, 0xef, 0xa1, 0xac, 0x6f, 0xc9, 0x73,
-                                                 0x72, 0x99, 0xc3, 0xf7, 0xca, 0x0a, 0x3f, 0xe2};
+    static const uint8_t expected_context[32] = {0x0e, 0x7f, 0x93, 0x88, 0x92, 0xb9, 0x76, 0xea,
+                                                 0x3a, 0xe4, 0x71, 0x22, 0xb8, 0xe9, 0x2d, 0xcd,
+                                                 0xd1, 0x33, 0x72, 0xdf, 0x99, 0x4f, 0x98, 0xdc,
+                                                 0x6a, 0x16, 0x04, 0x24, 0x0f, 0x30, 0xee, 0x33};
     static const uint8_t expected_seed[32] = {0xb2, 0x83, 0x47, 0xe5, 0x7e, 0x06, 0x9d, 0x68,
                                               0x13, 0x7f, 0xb0, 0x88, 0x12, 0x67, 0xa0, 0xc1,
                                               0x9b, 0x51, 0xa3, 0xe5, 0xae, 0xb6, 0xa9, 0x08,
