@@ -5,22 +5,22 @@
 #include "common/base/memory.h"
 #include "proto/model_file.h"
 
-enum pf_status pf_fetch_init(struct pf_fetch *self, const struct pf_round_offer *offer,
+enum pf_status pf_fetch_init(struct pf_fetch *self, const struct pf_chunked_model *model,
                              const struct pf_fetch_options *options, struct pf_error *err)
 {
     struct pf_fetch fetch = {
         .options = *options,
-        .model_hash = offer->model_hash,
-        .length = (size_t)offer->model_bytes,
-        .n_chunks = offer->n_chunks,
-        .bytes = PF_ALLOC((size_t)offer->model_bytes, uint8_t),
-        .chunks = PF_ALLOC(offer->n_chunks, struct pf_fetch_chunk),
+        .model_hash = model->hash,
+        .length = (size_t)model->n_bytes,
+        .n_chunks = model->n_chunks,
+        .bytes = PF_ALLOC((size_t)model->n_bytes, uint8_t),
+        .chunks = PF_ALLOC(model->n_chunks, struct pf_fetch_chunk),
     };
     if (fetch.bytes == NULL || fetch.chunks == NULL) {
         pf_fetch_finish(&fetch);
         return pf_no_memory(err, "the offered model");
     }
-    for (uint32_t i = 0; i < offer->n_chunks; i++) fetch.chunks[i].hash = offer->chunk_hashes[i];
+    for (uint32_t i = 0; i < model->n_chunks; i++) fetch.chunks[i].hash = model->chunk_hashes[i];
     *self = fetch;
     return PF_OK;
 }

@@ -31,8 +31,9 @@ struct pf_fetch {
     struct pf_fetch_chunk *chunks; /* [n_chunks] */
 };
 
-/* The offer has passed pf_participant_policy_offer: its sizes agree. */
-PF_NODISCARD enum pf_status pf_fetch_init(struct pf_fetch *self, const struct pf_round_offer *offer,
+/* The offer that names the model has passed pf_participant_policy_offer: its sizes agree. */
+PF_NODISCARD enum pf_status pf_fetch_init(struct pf_fetch *self,
+                                          const struct pf_chunked_model *model,
                                           const struct pf_fetch_options *options,
                                           struct pf_error *err);
 void pf_fetch_finish(struct pf_fetch *self); /* an all-zero struct is fine */

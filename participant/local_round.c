@@ -1,20 +1,10 @@
-/* One round of the participant's session: offer, model, training, upload. */
+/* One round of the participant's session: offer, training, upload. */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/log.h"
 #include "participant/session_parts.h"
 #include "proto/model_file.h"
-
-static void request_chunks(struct pf_participant_session *self, int64_t now_ms)
-{
-    uint32_t chunk;
-    while (pf_fetch_next(&self->fetch, now_ms, &chunk)) {
-        struct pf_message *message = pf_ps_send(self, PF_MESSAGE_MODEL_REQUEST);
-        message->request.model_hash = self->fetch.model_hash;
-        message->request.chunk = chunk;
-    }
-}
 
 void pf_ps_set_outcome(struct pf_participant_session *self, enum pf_outcome outcome)
 {
@@ -25,7 +15,7 @@ void pf_ps_set_outcome(struct pf_participant_session *self, enum pf_outcome outc
 void pf_ps_leave_round(struct pf_participant_session *self, enum pf_outcome outcome)
 {
     if (self->phase == PF_PARTICIPANT_TRAINING) pf_ps_push(self, PF_PARTICIPANT_CANCEL);
-    pf_fetch_finish(&self->fetch);
+    pf_ps_finish_fetches(self);
     pf_secagg_client_destroy(self->secagg);
     self->secagg = NULL;
     pf_update_finish(&self->trained);
@@ -73,13 +63,14 @@ static bool repeated_offer(struct pf_participant_session *self, const struct pf_
     return true;
 }
 
-static void start_training(struct pf_participant_session *self)
+void pf_ps_start_training(struct pf_participant_session *self)
 {
     struct pf_participant_action *action = pf_ps_push(self, PF_PARTICIPANT_TRAIN);
     action->train.job = ++self->job;
     action->train.round = self->last.round;
     action->train.aggregation = (enum pf_aggregation)self->welcome.aggregation;
     action->train.model = self->model;
+    action->train.teacher = self->offer.order.distill_weight > 0.0 ? self->teacher : NULL;
     action->train.order = self->offer.order;
     self->update_length[0] = self->model->n_trained;
     self->update_length[1] = self->model->n_parameters - self->model->n_trained;
@@ -90,17 +81,16 @@ static bool begin_round(struct pf_participant_session *self, const struct pf_rou
                         int64_t now_ms)
 {
     struct pf_error err = {0};
-    struct pf_fetch fetch = {0};
-    bool at_hand = self->model != NULL && pf_hash_equal(&self->model_hash, &offer->model_hash) &&
-                   pf_network_equal(&self->model->network, &self->welcome.network);
-    if (!at_hand && pf_fetch_init(&fetch, offer, &self->config.fetch, &err) != PF_OK)
+    struct pf_fetch teacher_fetch = {0}, fetch = {0};
+    if (pf_ps_plan_fetches(self, offer, &teacher_fetch, &fetch, &err) != PF_OK)
         return decline_offer(self, offer->round, PF_REASON_TRAINING_FAILED, err.text);
 
     if (pf_ps_working(self)) pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
     self->offer = *offer;
-    self->offer.chunk_hashes = NULL;
+    self->offer.chunk_hashes = self->offer.teacher.chunk_hashes = NULL;
     self->welcome.n_rounds = offer->n_rounds; /* abandoned rounds use up numbers */
     self->deadline_ms = now_ms + (int64_t)offer->deadline_ms;
+    self->teacher_fetch = teacher_fetch;
     self->fetch = fetch;
     self->last = (struct pf_participation){
         .run_id = self->welcome.run_id, .round = offer->round, .model_hash = offer->model_hash};
@@ -113,11 +103,11 @@ static bool begin_round(struct pf_participant_session *self, const struct pf_rou
             return true;
         }
     }
-    if (at_hand) {
-        start_training(self);
+    if (pf_ps_fetching(self) == NULL) {
+        pf_ps_start_training(self);
     } else {
         if (!pf_ps_secure(self)) pf_ps_set_phase(self, PF_PARTICIPANT_FETCHING);
-        request_chunks(self, now_ms);
+        pf_ps_request_chunks(self, now_ms);
     }
     return true;
 }
@@ -145,74 +135,11 @@ bool pf_ps_offer(struct pf_participant_session *self, const struct pf_message *m
                                     (enum pf_aggregation)self->welcome.aggregation, offer, &reason,
                                     &err) != PF_OK)
         return decline_offer(self, offer->round, reason, err.text);
+    if (offer->order.distill_weight > 0.0 && self->teacher != NULL &&
+        !pf_hash_equal(&offer->teacher.hash, &self->teacher_hash))
+        return decline_offer(self, offer->round, PF_REASON_POLICY,
+                             "a second, different teacher in one run");
     return begin_round(self, offer, now_ms);
-}
-
-static enum pf_status check_model(const struct pf_participant_session *self,
-                                  const struct pf_model *model, enum pf_reason *reason,
-                                  struct pf_error *err)
-{
-    *reason = PF_REASON_ARCHITECTURE;
-    if (!pf_network_equal(&model->network, &self->welcome.network))
-        return pf_fail(err, PF_REFUSED, "the model has another network than the run");
-    PF_TRY(pf_participant_policy_network(&self->config.policy, &model->network, err));
-    *reason = PF_REASON_POLICY;
-    const size_t length[PF_CODEC_SEGMENTS] = {model->n_trained,
-                                              model->n_parameters - model->n_trained};
-    size_t bytes = pf_ps_secure(self)
-                       ? pf_ring_packed_size(pf_codec_ring_length_of(length, true), 64)
-                       : pf_update_size(PF_AGGREGATION_PLAIN, model->n_parameters);
-    if (bytes == 0 || bytes > PF_MAX_MODEL_BYTES)
-        return pf_fail(err, PF_REFUSED, "an update of %zu parameters is too long to send",
-                       model->n_parameters);
-    return PF_OK;
-}
-
-static void finish_fetch(struct pf_participant_session *self)
-{
-    struct pf_error err = {0};
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = NULL;
-    enum pf_reason reason;
-    struct pf_hash hash = pf_hash_bytes(self->fetch.bytes, self->fetch.length);
-    if (!pf_hash_equal(&hash, &self->fetch.model_hash)) {
-        pf_ps_give_round_up(self, PF_REASON_MODEL_HASH,
-                            "the assembled model does not have the offered hash");
-        return;
-    }
-    if (pf_model_decode("the offered model", self->fetch.bytes, self->fetch.length, &model, &err) !=
-        PF_OK) {
-        pf_ps_give_round_up(self, PF_REASON_PACKING, err.text);
-        return;
-    }
-    if (check_model(self, model, &reason, &err) != PF_OK) {
-        pf_ps_give_round_up(self, reason, err.text);
-        return;
-    }
-    pf_fetch_finish(&self->fetch);
-    pf_model_destroy(self->model);
-    self->model = model;
-    self->model_hash = hash;
-    model = NULL;
-    start_training(self);
-}
-
-bool pf_ps_model_chunk(struct pf_participant_session *self, const struct pf_message *message,
-                       int64_t now_ms)
-{
-    struct pf_error err = {0};
-    if (self->phase != PF_PARTICIPANT_FETCHING) {
-        self->counters.stale++;
-        return false;
-    }
-    uint32_t held = self->fetch.n_held;
-    if (pf_fetch_take(&self->fetch, &message->chunk, &err) != PF_OK)
-        return pf_ps_refuse(self, PF_REASON_MODEL_HASH, err.text);
-    if (self->fetch.n_held == held) self->counters.repeated++;
-    if (pf_fetch_complete(&self->fetch))
-        finish_fetch(self);
-    else
-        request_chunks(self, now_ms);
-    return true;
 }
 
 static void upload(struct pf_participant_session *self, int64_t now_ms)
@@ -389,8 +316,8 @@ bool pf_ps_round_refusal(struct pf_participant_session *self, const struct pf_me
 void pf_ps_round_resume(struct pf_participant_session *self, int64_t now_ms)
 {
     if (self->phase == PF_PARTICIPANT_FETCHING) {
-        pf_fetch_restart(&self->fetch);
-        request_chunks(self, now_ms);
+        pf_ps_restart_fetches(self);
+        pf_ps_request_chunks(self, now_ms);
     } else if (self->phase == PF_PARTICIPANT_UPLOADING) {
         self->upload_delay_ms = self->config.upload_first_ms;
         upload(self, now_ms);
@@ -409,7 +336,7 @@ void pf_ps_round_tick(struct pf_participant_session *self, int64_t now_ms)
         pf_log(PF_LOG_WARNING, "round %u: given up, its deadline has passed", self->last.round);
         pf_ps_leave_round(self, PF_OUTCOME_DROPPED);
     } else if (self->phase == PF_PARTICIPANT_FETCHING) {
-        request_chunks(self, now_ms);
+        pf_ps_request_chunks(self, now_ms);
     } else if (self->phase == PF_PARTICIPANT_UPLOADING && now_ms >= self->upload_ms) {
         upload(self, now_ms);
     }
@@ -419,7 +346,8 @@ int64_t pf_ps_round_wake_ms(const struct pf_participant_session *self)
 {
     if (!pf_ps_working(self)) return INT64_MAX;
     int64_t wake = give_round_up_ms(self);
-    if (self->phase == PF_PARTICIPANT_FETCHING) wake = PF_MIN(wake, pf_fetch_wake_at(&self->fetch));
+    if (self->phase == PF_PARTICIPANT_FETCHING)
+        wake = PF_MIN(wake, pf_fetch_wake_at(pf_ps_fetching(self)));
     if (self->phase == PF_PARTICIPANT_UPLOADING) wake = PF_MIN(wake, self->upload_ms);
     return wake;
 }

@@ -1,5 +1,6 @@
 #include "participant/local_trainer.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
@@ -22,13 +23,15 @@ static enum pf_status evaluate_some(const struct pf_local_training *self,
 }
 
 enum pf_status pf_local_update(const struct pf_local_training *self, const struct pf_model *global,
-                               uint32_t round, const struct pf_training_order *order, bool evaluate,
+                               const struct pf_model *teacher, uint32_t round,
+                               const struct pf_training_order *order, bool evaluate,
                                struct pf_pool *pool, const struct pf_progress *progress,
                                struct pf_update *update, struct pf_error *err)
 {
     PF_CLEANUP(pf_model_destroyp) struct pf_model *local = NULL;
     PF_CLEANUP(pf_update_finish) struct pf_update made = {.n = global->n_parameters};
     struct pf_train_options options;
+    assert(teacher != NULL || order->distill_weight <= 0.0); /* the session has fetched it */
     made.figures[PF_FIGURE_EXAMPLES] = self->dataset->n_images;
     made.values = PF_ALLOC(made.n, float);
     if (made.values == NULL) return pf_no_memory(err, "an update");
@@ -39,6 +42,7 @@ enum pf_status pf_local_update(const struct pf_local_training *self, const struc
     options.activations = self->activations;
     options.proximal = order->proximal;
     options.proximal_anchor = order->proximal > 0.0 ? global->parameters : NULL;
+    options.teacher = teacher;
     PF_TRY(pf_train(local, self->dataset, &options, pool, progress, err));
     for (size_t i = 0; i < made.n; i++) {
         made.values[i] = local->parameters[i] - global->parameters[i];
@@ -54,7 +58,7 @@ enum pf_status pf_local_update(const struct pf_local_training *self, const struc
 struct job {
     uint64_t number; /* 0: none */
     uint32_t round;
-    struct pf_model *global; /* owned */
+    struct pf_model *global, *teacher; /* owned; teacher NULL: none */
     struct pf_training_order order;
     bool evaluate;
 };
@@ -83,6 +87,7 @@ struct pf_local_trainer {
 static void job_finish(struct job *job)
 {
     pf_model_destroy(job->global);
+    pf_model_destroy(job->teacher);
     *job = (struct job){0};
 }
 
@@ -104,8 +109,8 @@ static void run_job(struct pf_local_trainer *self, const struct job *job,
         .update = on_progress, .context = self, .stop = &self->stop};
     *result = (struct pf_local_trainer_result){.job = job->number};
     result->status =
-        pf_local_update(&self->training, job->global, job->round, &job->order, job->evaluate,
-                        self->pool, &progress, &result->update, &result->err);
+        pf_local_update(&self->training, job->global, job->teacher, job->round, &job->order,
+                        job->evaluate, self->pool, &progress, &result->update, &result->err);
 }
 
 /* Waits for a job and takes it; false: quit. */
@@ -207,17 +212,19 @@ void pf_local_trainer_destroy(struct pf_local_trainer *self)
 }
 
 enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t job, uint32_t round,
-                                      const struct pf_model *global,
+                                      const struct pf_model *global, const struct pf_model *teacher,
                                       const struct pf_training_order *order, bool evaluate,
                                       struct pf_error *err)
 {
-    struct pf_model *copy = NULL;
-    PF_TRY(pf_model_clone(global, &copy, err));
+    PF_CLEANUP(job_finish)
+    struct job made = {.number = job, .round = round, .order = *order, .evaluate = evaluate};
+    PF_TRY(pf_model_clone(global, &made.global, err));
+    if (teacher != NULL) PF_TRY(pf_model_clone(teacher, &made.teacher, err));
     pthread_mutex_lock(&self->mutex);
     drop_work(self);
     self->wanted = job;
-    self->pending = (struct job){
-        .number = job, .round = round, .global = copy, .order = *order, .evaluate = evaluate};
+    self->pending = made;
+    made = (struct job){0};
     pthread_cond_signal(&self->work_ready);
     pthread_mutex_unlock(&self->mutex);
     return PF_OK;

@@ -22,11 +22,13 @@ struct pf_local_training {
  * count of those classified rightly leaves only within the masked sum. */
 #define PF_EVALUATED_IMAGES 512u
 
-/* Trains a copy of `global` as ordered.  *update: local − global over all n_parameters, and as
- * figures the number of images and, with `evaluate`, how `global` does on some of them.  PF_CORRUPT
- * when it diverges, PF_INTERRUPTED on progress->stop. */
+/* Trains a copy of `global` as ordered; `teacher`: to distil from, where that is ordered.  *update:
+ * local − global over all n_parameters, and as figures the number of images and, with `evaluate`,
+ * how `global` does on some of them.  PF_CORRUPT when it diverges, PF_INTERRUPTED on
+ * progress->stop. */
 PF_NODISCARD enum pf_status pf_local_update(const struct pf_local_training *self,
-                                            const struct pf_model *global, uint32_t round,
+                                            const struct pf_model *global,
+                                            const struct pf_model *teacher, uint32_t round,
                                             const struct pf_training_order *order, bool evaluate,
                                             struct pf_pool *pool,
                                             const struct pf_progress *progress,
@@ -47,9 +49,10 @@ PF_NODISCARD enum pf_status pf_local_trainer_create(const struct pf_local_traini
 void pf_local_trainer_destroy(struct pf_local_trainer *self);
 PF_DEFINE_CLEANUP(struct pf_local_trainer, pf_local_trainer_destroy)
 
-/* Starts a job in the place of any other; the model is copied.  Does not wait. */
+/* Starts a job in the place of any other; the models are copied.  Does not wait. */
 PF_NODISCARD enum pf_status pf_local_trainer_start(struct pf_local_trainer *self, uint64_t job,
                                                    uint32_t round, const struct pf_model *global,
+                                                   const struct pf_model *teacher,
                                                    const struct pf_training_order *order,
                                                    bool evaluate, struct pf_error *err);
 

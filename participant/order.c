@@ -19,6 +19,8 @@ void pf_order_options(const struct pf_training_order *order, uint64_t seed, uint
     options->weight_decay = order->weight_decay;
     options->l1 = order->l1;
     options->label_smoothing = order->label_smoothing;
+    options->distill_weight = order->distill_weight;
+    options->distill_temperature = order->distill_temperature;
     options->augmentation = *augmentation;
     options->seed = pf_random_u64(&random);
 }

@@ -5,7 +5,8 @@
 #include "common/nn/train.h"
 #include "proto/message.h"
 
-/* The options that `order` asks for, with the participant's own augmentation and seed.  The seed
+/* The options that `order` asks for but the models that it concerns (anchor, teacher), with the
+ * participant's own augmentation and seed.  The seed
  * of a training depends on (seed, round) alone.  A batch larger than n_images is cut to n_images
  * (n_images = 0: left alone). */
 void pf_order_options(const struct pf_training_order *order, uint64_t seed, uint32_t round,

@@ -99,9 +99,10 @@ static void train(struct shell *shell, const struct pf_participant_action *actio
 {
     struct pf_error err = {0};
     if (shell->status != PF_OK) return;
-    enum pf_status status = pf_local_trainer_start(
-        shell->trainer, action->train.job, action->train.round, action->train.model,
-        &action->train.order, action->train.aggregation == PF_AGGREGATION_SECURE, &err);
+    enum pf_status status =
+        pf_local_trainer_start(shell->trainer, action->train.job, action->train.round,
+                               action->train.model, action->train.teacher, &action->train.order,
+                               action->train.aggregation == PF_AGGREGATION_SECURE, &err);
     if (status != PF_OK)
         pf_participant_session_training_failed(shell->session, action->train.job,
                                                pf_local_trainer_public_sentence(status),

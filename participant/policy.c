@@ -35,6 +35,19 @@ enum pf_status pf_participant_policy_network(const struct pf_participant_policy 
     return PF_OK;
 }
 
+static enum pf_status check_distillation(const struct pf_training_order *order,
+                                         struct pf_error *err)
+{
+    double weight = order->distill_weight, temperature = order->distill_temperature;
+    if (!(weight >= 0.0 && weight <= 1.0))
+        return pf_fail(err, PF_REFUSED, "asked to distil with a weight of %g, not 0 to 1", weight);
+    if (weight == 0.0 ||
+        (temperature >= PF_MIN_DISTILL_TEMPERATURE && temperature <= PF_MAX_DISTILL_TEMPERATURE))
+        return PF_OK;
+    return pf_fail(err, PF_REFUSED, "asked to distil at a temperature of %g, not %g to %g",
+                   temperature, PF_MIN_DISTILL_TEMPERATURE, PF_MAX_DISTILL_TEMPERATURE);
+}
+
 static enum pf_status check_order(const struct pf_participant_policy *self,
                                   const struct pf_training_order *order, struct pf_error *err)
 {
@@ -48,6 +61,7 @@ static enum pf_status check_order(const struct pf_participant_policy *self,
     if (!(order->proximal >= 0.0 && order->proximal <= MAX_PROXIMAL))
         return pf_fail(err, PF_REFUSED, "asked for a proximal weight of %g, not 0 to %g",
                        order->proximal, MAX_PROXIMAL);
+    PF_TRY(check_distillation(order, err));
     pf_order_options(order, 0, 0, 0, &(struct pf_augmentation){0}, &options);
     if (pf_train_options_validate(&options, &detail) != PF_OK)
         return pf_fail(err, PF_REFUSED, "absurd training order: %s", detail.text);
@@ -59,6 +73,21 @@ uint32_t pf_participant_policy_min_cohort(const struct pf_participant_policy *se
 {
     return PF_MAX(self->min_cohort,
                   aggregation == PF_AGGREGATION_SECURE ? PF_MIN_SECURE_COHORT : 1u);
+}
+
+/* what: "model" or "teacher" */
+static enum pf_status check_size(const struct pf_participant_policy *self, const char *what,
+                                 uint64_t n_bytes, uint32_t n_chunks, struct pf_error *err)
+{
+    if (n_bytes == 0 || n_bytes > self->max_model_bytes)
+        return pf_fail(err, PF_REFUSED,
+                       "a %s of %llu bytes; this participant takes 1 to %llu bytes", what,
+                       (unsigned long long)n_bytes, (unsigned long long)self->max_model_bytes);
+    uint64_t chunks = (n_bytes - 1) / PF_CHUNK_BYTES + 1;
+    if (chunks > PF_MAX_CHUNKS || n_chunks != chunks)
+        return pf_fail(err, PF_REFUSED, "a %s of %llu bytes in %u chunks, not %llu", what,
+                       (unsigned long long)n_bytes, n_chunks, (unsigned long long)chunks);
+    return PF_OK;
 }
 
 enum pf_status pf_participant_policy_offer(const struct pf_participant_policy *self,
@@ -75,16 +104,10 @@ enum pf_status pf_participant_policy_offer(const struct pf_participant_policy *s
     if ((offer->masking.value_bits > 0) != (aggregation == PF_AGGREGATION_SECURE))
         return pf_fail(err, PF_REFUSED, "the offer does not fit %s aggregation",
                        pf_aggregation_name(aggregation));
-    if (offer->model_bytes == 0 || offer->model_bytes > self->max_model_bytes)
-        return pf_fail(
-            err, PF_REFUSED, "a model of %llu bytes; this participant takes 1 to %llu bytes",
-            (unsigned long long)offer->model_bytes, (unsigned long long)self->max_model_bytes);
-    uint64_t chunks = (offer->model_bytes - 1) / PF_CHUNK_BYTES + 1;
-    if (chunks > PF_MAX_CHUNKS || offer->n_chunks != chunks)
-        return pf_fail(err, PF_REFUSED, "a model of %llu bytes in %u chunks, not %llu",
-                       (unsigned long long)offer->model_bytes, offer->n_chunks,
-                       (unsigned long long)chunks);
+    PF_TRY(check_size(self, "model", offer->model_bytes, offer->n_chunks, err));
     PF_TRY(check_order(self, &offer->order, err));
+    if (offer->order.distill_weight > 0.0)
+        PF_TRY(check_size(self, "teacher", offer->teacher.n_bytes, offer->teacher.n_chunks, err));
     *reason = PF_REASON_NONE;
     return PF_OK;
 }

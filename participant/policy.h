@@ -18,8 +18,8 @@ struct pf_participant_policy {
     struct pf_network network;
     /* Shape of the participant's own images; in_channels = 0: not checked. */
     uint32_t in_channels, in_height, in_width, n_classes;
-    double max_epochs; /* of local training in one round */
-    uint64_t max_model_bytes;
+    double max_epochs;        /* of local training in one round */
+    uint64_t max_model_bytes; /* of a round's model, and of a teacher */
 };
 
 /* Secure aggregation alone, nothing pinned, 100 epochs, PF_MAX_MODEL_BYTES. */

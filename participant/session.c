@@ -181,7 +181,8 @@ enum pf_status pf_participant_session_create(const struct pf_participant_session
 void pf_participant_session_destroy(struct pf_participant_session *self)
 {
     if (self == NULL) return;
-    pf_fetch_finish(&self->fetch);
+    pf_ps_finish_fetches(self);
+    pf_model_destroy(self->teacher);
     pf_model_destroy(self->model);
     pf_secagg_client_destroy(self->secagg);
     pf_update_finish(&self->trained);
@@ -301,14 +302,15 @@ bool pf_participant_session_next_action(struct pf_participant_session *self,
 void pf_participant_session_view(const struct pf_participant_session *self,
                                  struct pf_participant_view *view)
 {
+    const struct pf_fetch *fetch = pf_ps_fetching(self);
     *view = (struct pf_participant_view){
         .phase = self->phase,
         .run_id = self->welcome.run_id,
         .round = self->last.round,
         .n_rounds = self->welcome.n_rounds,
         .last = self->last,
-        .chunks_held = self->fetch.n_held,
-        .n_chunks = self->fetch.n_chunks,
+        .chunks_held = fetch != NULL ? fetch->n_held : 0,
+        .n_chunks = fetch != NULL ? fetch->n_chunks : 0,
         .delivered = self->delivered,
         .heard_ms = self->heard_ms,
         .sentence = self->sentence,

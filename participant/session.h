@@ -16,6 +16,10 @@
  * part in, the driver's wish).  HELLO is repeated with back-off until WELCOME, and again whenever
  * the coordinator has been silent for a while; the work at hand goes on meanwhile.
  *
+ * FETCHING brings what the offer names and is not at hand: the teacher, where there is one to
+ * distil from, then the round's model.  The teacher is kept for the run, so it comes first: a line
+ * too slow for one round has it in the next.  A run has one teacher.
+ *
  * A round is tied to the first model offered for it: a second model for the same round is
  * declined, also after a restart when the driver answers RECALL from a ledger.  A secure round is
  * joined once: its secrets end with the process, and a second set of keys for one round would let
@@ -33,7 +37,7 @@
 enum pf_participant_phase {
     PF_PARTICIPANT_CONNECTING, /* not in a run */
     PF_PARTICIPANT_IDLE,       /* in a run, between rounds */
-    PF_PARTICIPANT_FETCHING,   /* the model */
+    PF_PARTICIPANT_FETCHING,   /* the teacher, the model */
     PF_PARTICIPANT_TRAINING,
     PF_PARTICIPANT_MASKING,   /* the update waits for the others' share boxes; secure only */
     PF_PARTICIPANT_UPLOADING, /* until the receipt */
@@ -56,7 +60,7 @@ struct pf_participant_session_config {
     const uint8_t *sign_secret; /* [64] */
     struct pf_pool *pool;       /* for masks; NULL: the calling thread */
     uint64_t rounding_seed;     /* of stochastic rounding */
-    bool forget_model;          /* keep no model between rounds: thousands of sessions in memory */
+    bool forget_model; /* keep no round's model between rounds: thousands of sessions in memory */
     struct pf_fetch_options fetch;
     int64_t hello_first_ms, hello_last_ms;   /* back-off of HELLO */
     int64_t upload_first_ms, upload_last_ms; /* back-off of whole uploads */
@@ -112,7 +116,8 @@ struct pf_participant_action {
             uint64_t job; /* counts up */
             uint32_t round;
             enum pf_aggregation aggregation;
-            const struct pf_model *model; /* global; clone what the training needs */
+            const struct pf_model *model;   /* global; clone what the training needs */
+            const struct pf_model *teacher; /* likewise; NULL: no distillation */
             struct pf_training_order order;
         } train;
         struct pf_round_result result;
@@ -175,10 +180,10 @@ struct pf_participant_view {
     struct pf_run_id run_id; /* zero when in none */
     uint32_t round;          /* at hand or last; 0 before the first */
     uint32_t n_rounds;
-    struct pf_participation last; /* round and outcome */
-    uint32_t chunks_held, n_chunks;
-    uint32_t delivered;   /* rounds */
-    int64_t heard_ms;     /* last word from the coordinator */
+    struct pf_participation last;   /* round and outcome */
+    uint32_t chunks_held, n_chunks; /* of what is being fetched */
+    uint32_t delivered;             /* rounds */
+    int64_t heard_ms;               /* last word from the coordinator */
     const char *sentence; /* DONE, FAILED: how it ended; otherwise the last refusal or "" */
 };
 

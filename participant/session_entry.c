@@ -23,6 +23,8 @@ static void leave_run(struct pf_participant_session *self, int64_t now_ms)
     memset(&self->welcome, 0, sizeof self->welcome);
     memset(&self->last, 0, sizeof self->last);
     self->over_round = 0;
+    pf_model_destroy(self->teacher);
+    self->teacher = NULL;
     pf_ps_set_phase(self, PF_PARTICIPANT_CONNECTING);
     pf_ps_greet(self, now_ms);
 }

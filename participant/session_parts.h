@@ -37,7 +37,9 @@ struct pf_participant_session {
 
     struct pf_round_offer offer; /* of the round at hand; chunk_hashes NULL */
     int64_t deadline_ms;
-    struct pf_fetch fetch;  /* FETCHING */
+    struct pf_fetch teacher_fetch, fetch; /* FETCHING, in this order; zero: nothing to fetch */
+    struct pf_model *teacher;             /* of the run, once it was fetched */
+    struct pf_hash teacher_hash;
     struct pf_model *model; /* the last one fetched, kept in case it is offered again */
     struct pf_hash model_hash;
     uint64_t job;
@@ -95,11 +97,28 @@ void pf_ps_forget_model(struct pf_participant_session *self);
 void pf_ps_end(struct pf_participant_session *self, enum pf_participant_phase phase,
                const char *format, ...) PF_PRINTF(3, 4);
 
-/* local_round.c */
 typedef bool pf_ps_handler(struct pf_participant_session *self, const struct pf_message *message,
                            int64_t now_ms);
-pf_ps_handler pf_ps_offer, pf_ps_model_chunk, pf_ps_grant, pf_ps_receipt, pf_ps_result,
-    pf_ps_round_refusal;
+
+/* session_models.c */
+pf_ps_handler pf_ps_model_chunk;
+/* Downloads of what the offer names and is not at hand; zero where nothing is to be fetched. */
+PF_NODISCARD enum pf_status pf_ps_plan_fetches(const struct pf_participant_session *self,
+                                               const struct pf_round_offer *offer,
+                                               struct pf_fetch *teacher, struct pf_fetch *model,
+                                               struct pf_error *err);
+/* The download at work, or NULL when all is at hand. */
+const struct pf_fetch *pf_ps_fetching(const struct pf_participant_session *self);
+/* The connection is new: what was asked for is not in flight any more. */
+void pf_ps_restart_fetches(struct pf_participant_session *self);
+/* FETCHING: asks for more chunks, as many as may be in flight. */
+void pf_ps_request_chunks(struct pf_participant_session *self, int64_t now_ms);
+void pf_ps_finish_fetches(struct pf_participant_session *self);
+
+/* local_round.c */
+pf_ps_handler pf_ps_offer, pf_ps_grant, pf_ps_receipt, pf_ps_result, pf_ps_round_refusal;
+/* To TRAINING with the models at hand. */
+void pf_ps_start_training(struct pf_participant_session *self);
 /* Leaves the round at hand for IDLE with this outcome. */
 void pf_ps_leave_round(struct pf_participant_session *self, enum pf_outcome outcome);
 /* Declines the round at hand and leaves it. */

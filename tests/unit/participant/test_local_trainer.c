@@ -70,7 +70,7 @@ static enum pf_status update(uint64_t seed, uint32_t round, const struct pf_trai
     const struct pf_local_training local = training(seed);
     struct pf_error err = {0};
     assert_int_equal(pf_pool_create(n_threads, &pool, &err), PF_OK);
-    return pf_local_update(&local, global, round, o, false, pool, NULL, made, &err);
+    return pf_local_update(&local, global, NULL, round, o, false, pool, NULL, made, &err);
 }
 
 static void test_delta_and_global_make_the_locally_trained_model(void **state)
@@ -177,7 +177,7 @@ static void test_the_received_model_is_evaluated_when_wanted(void **state)
     struct pf_evaluation evaluation;
     struct pf_error err = {0};
     assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
-    assert_int_equal(pf_local_update(&local, global, 5, &order, true, pool, NULL, &judged, &err),
+    assert_int_equal(pf_local_update(&local, global, NULL, 5, &order, true, pool, NULL, &judged, &err),
                      PF_OK);
     assert_int_equal(update(3, 5, &order, 1, &plain), PF_OK);
     assert_int_equal(pf_evaluate(global, dataset, pool, NULL, &evaluation, &err), PF_OK);
@@ -222,7 +222,7 @@ static void start(struct pf_local_trainer *self, uint64_t job, uint32_t round, d
     struct pf_training_order o = order;
     struct pf_error err = {0};
     o.epochs = epochs;
-    assert_int_equal(pf_local_trainer_start(self, job, round, global, &o, false, &err), PF_OK);
+    assert_int_equal(pf_local_trainer_start(self, job, round, global, NULL, &o, false, &err), PF_OK);
 }
 
 static void test_the_thread_gives_what_the_function_gives(void **state)
