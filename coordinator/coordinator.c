@@ -11,6 +11,7 @@
 #include "common/base/memory.h"
 #include "coordinator/run_folder.h"
 #include "coordinator/serve.h"
+#include "proto/model_file.h"
 
 void pf_coordinator_config_default(struct pf_coordinator_config *config)
 {
@@ -82,6 +83,21 @@ static enum pf_status check_config(const struct pf_coordinator_config *config, s
     return pf_run_folder_check(config->run_folder, err);
 }
 
+/* What distillation needs is known before anything is made: the model as given, dense. */
+static enum pf_status prepare_teacher(struct pf_coordinator_shell *self, struct pf_error *err)
+{
+    if (self->config->order.distill_weight <= 0.0) return PF_OK;
+    PF_CLEANUP(pf_buffer_finish) struct pf_buffer bytes = {0};
+    if (pf_model_is_packed(self->config->model))
+        return pf_fail(err, PF_INVALID,
+                       "the model is packed, and distillation is from a dense one: start from the "
+                       "dense model, or without distillation (--distill 0)");
+    PF_TRY(pf_model_encode(self->config->model, &bytes, err));
+    PF_TRY(pf_chunked_model_describe(&bytes, &self->offered_teacher, err));
+    return pf_served_file_set(&self->teacher, &bytes, self->offered_teacher.hash,
+                              self->offered_teacher.n_chunks, err);
+}
+
 static enum pf_status create_session(struct pf_coordinator_shell *self, struct pf_error *err)
 {
     const struct pf_coordinator_config *config = self->config;
@@ -100,6 +116,7 @@ static enum pf_status create_session(struct pf_coordinator_shell *self, struct p
         .aggregation = config->aggregation,
         .schedule = config->schedule,
         .order = config->order,
+        .teacher = config->order.distill_weight > 0.0 ? &self->offered_teacher : NULL,
         .min_cohort = min_cohort,
         .quorum = quorum,
         .max_failed_rounds = config->max_failed_rounds,
@@ -176,6 +193,7 @@ static enum pf_status set_up(struct pf_coordinator_shell *self, struct pf_error 
     self->traffic = PF_ALLOC(n, struct pf_coordinator_traffic);
     self->result->stages = PF_ALLOC(self->config->schedule.n_stages, struct pf_coordinator_stage);
     if (self->traffic == NULL || self->result->stages == NULL) return pf_no_memory(err, "the run");
+    PF_TRY(prepare_teacher(self, err));
     PF_TRY(create_session(self, err));
     PF_TRY(listen_for_members(self, err));
     PF_TRY(pf_run_folder_create(self->config, &self->run_id, &self->store, err));
@@ -209,8 +227,8 @@ static enum pf_status conclude(struct pf_coordinator_shell *self, double started
     result->seconds = pf_clock_seconds() - started;
     fill_traffic(self);
     if (result->success)
-        PF_TRY(pf_run_folder_write(self->config->run_folder, "retrained.pfm", self->model.bytes,
-                                   self->model.length, err));
+        PF_TRY(pf_run_folder_write(self->config->run_folder, "retrained.pfm",
+                                   self->model.bytes.bytes, self->model.bytes.length, err));
     return pf_run_store_end(self->store, result, pf_coordinator_session_counters(self->session),
                             pf_wire_server_refused(self->server), err);
 }
@@ -222,8 +240,9 @@ static void shell_finish(struct pf_coordinator_shell *self)
     pf_wire_server_destroy(self->server);
     pf_coordinator_session_destroy(self->session);
     pf_store_close(self->store);
-    pf_coordinator_forget_frames(self);
-    pf_buffer_finish(&self->model);
+    pf_served_file_finish(&self->model);
+    pf_served_file_finish(&self->teacher);
+    pf_free(self->offered_teacher.chunk_hashes);
     pf_buffer_finish(&self->received);
     pf_buffer_finish(&self->sent);
     pf_free(self->traffic);

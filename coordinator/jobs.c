@@ -58,9 +58,8 @@ void pf_job_result_destroy(struct pf_job_result *self)
     pf_free(self);
 }
 
-enum pf_status pf_served_model_describe(const struct pf_buffer *bytes, size_t n_trained,
-                                        size_t n_parameters, struct pf_served_model *model,
-                                        struct pf_error *err)
+enum pf_status pf_chunked_model_describe(const struct pf_buffer *bytes,
+                                         struct pf_chunked_model *model, struct pf_error *err)
 {
     size_t n = (bytes->length + PF_CHUNK_BYTES - 1) / PF_CHUNK_BYTES;
     if (n == 0 || n > PF_MAX_CHUNKS)
@@ -73,11 +72,26 @@ enum pf_status pf_served_model_describe(const struct pf_buffer *bytes, size_t n_
         size_t length = PF_MIN(bytes->length - begin, (size_t)PF_CHUNK_BYTES);
         hashes[i] = pf_hash_bytes(bytes->bytes + begin, length);
     }
-    *model = (struct pf_served_model){
+    *model = (struct pf_chunked_model){
         .hash = pf_hash_bytes(bytes->bytes, bytes->length),
         .n_bytes = bytes->length,
         .n_chunks = (uint32_t)n,
         .chunk_hashes = hashes,
+    };
+    return PF_OK;
+}
+
+enum pf_status pf_served_model_describe(const struct pf_buffer *bytes, size_t n_trained,
+                                        size_t n_parameters, struct pf_served_model *model,
+                                        struct pf_error *err)
+{
+    struct pf_chunked_model chunked;
+    PF_TRY(pf_chunked_model_describe(bytes, &chunked, err));
+    *model = (struct pf_served_model){
+        .hash = chunked.hash,
+        .n_bytes = chunked.n_bytes,
+        .n_chunks = chunked.n_chunks,
+        .chunk_hashes = chunked.chunk_hashes,
         .n_parameters = n_parameters,
         .n_trained = n_trained,
     };

@@ -81,7 +81,12 @@ PF_NODISCARD enum pf_status pf_jobs_apply_secure(struct pf_jobs *self, uint32_t 
 /* The oldest result, now the caller's, or NULL. */
 struct pf_job_result *pf_jobs_take(struct pf_jobs *self);
 
-/* The model file's bytes cut into chunks: hash, count, chunk hashes. */
+/* A model file's bytes cut into chunks: hash, size, count, and chunk hashes, which the caller owns.
+ */
+PF_NODISCARD enum pf_status pf_chunked_model_describe(const struct pf_buffer *bytes,
+                                                      struct pf_chunked_model *model,
+                                                      struct pf_error *err);
+/* The same of a round's model. */
 PF_NODISCARD enum pf_status pf_served_model_describe(const struct pf_buffer *bytes,
                                                      size_t n_trained, size_t n_parameters,
                                                      struct pf_served_model *model,

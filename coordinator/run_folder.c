@@ -64,6 +64,15 @@ static enum pf_status describe_secure(struct pf_store *store,
     return put_number(store, "dropouts", config->dropouts, err);
 }
 
+static enum pf_status describe_distillation(struct pf_store *store,
+                                            const struct pf_training_order *order,
+                                            struct pf_error *err)
+{
+    PF_TRY(put_number(store, "distill_weight", order->distill_weight, err));
+    if (order->distill_weight <= 0.0) return PF_OK;
+    return put_number(store, "distill_temperature", order->distill_temperature, err);
+}
+
 static enum pf_status describe_run(struct pf_store *store,
                                    const struct pf_coordinator_config *config,
                                    const struct pf_run_id *run_id, struct pf_error *err)
@@ -88,6 +97,7 @@ static enum pf_status describe_run(struct pf_store *store,
     PF_TRY(put_number(store, "quorum", config->quorum, err));
     PF_TRY(put_number(store, "local_epochs", config->order.epochs, err));
     PF_TRY(put_number(store, "learning_rate", config->order.learning_rate, err));
+    PF_TRY(describe_distillation(store, &config->order, err));
     PF_TRY(describe_secure(store, config, err));
     return put_number(store, "started_ms", (double)pf_clock_wall_ms(), err);
 }

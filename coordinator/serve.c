@@ -47,27 +47,29 @@ static enum pf_status send_message(struct pf_coordinator_shell *self,
 }
 
 /* The frame of a chunk is made once and sent to whoever asks. */
-static enum pf_status make_chunk_frame(struct pf_coordinator_shell *self, uint32_t chunk,
+static enum pf_status make_chunk_frame(struct pf_coordinator_shell *self,
+                                       struct pf_served_file *file, uint32_t chunk,
                                        struct pf_error *err)
 {
     size_t begin = (size_t)chunk * PF_CHUNK_BYTES;
     const struct pf_message message = {
         .kind = PF_MESSAGE_MODEL_CHUNK,
         .run_id = self->run_id,
-        .chunk = {.model_hash = self->model_hash,
+        .chunk = {.model_hash = file->hash,
                   .chunk = chunk,
-                  .n_chunks = self->n_chunks,
-                  .bytes = self->model.bytes + begin,
-                  .length = PF_MIN(self->model.length - begin, (size_t)PF_CHUNK_BYTES)},
+                  .n_chunks = file->n_chunks,
+                  .bytes = file->bytes.bytes + begin,
+                  .length = PF_MIN(file->bytes.length - begin, (size_t)PF_CHUNK_BYTES)},
     };
-    return pf_message_encode(&message, &self->chunk_frames[chunk], err);
+    return pf_message_encode(&message, &file->frames[chunk], err);
 }
 
 static enum pf_status send_chunk(struct pf_coordinator_shell *self,
                                  const struct pf_coordinator_action *action, struct pf_error *err)
 {
-    struct pf_buffer *frame = &self->chunk_frames[action->chunk];
-    if (frame->length == 0) PF_TRY(make_chunk_frame(self, action->chunk, err));
+    struct pf_served_file *file = action->teacher ? &self->teacher : &self->model;
+    struct pf_buffer *frame = &file->frames[action->chunk];
+    if (frame->length == 0) PF_TRY(make_chunk_frame(self, file, action->chunk, err));
     return send_frame(self, action->members[0], frame, err);
 }
 
@@ -185,25 +187,30 @@ static enum pf_status perform(struct pf_coordinator_shell *self, const struct pf
 
 /* ---- results of jobs ---------------------------------------------------------------------- */
 
-void pf_coordinator_forget_frames(struct pf_coordinator_shell *self)
+static void forget_frames(struct pf_served_file *self)
 {
-    for (uint32_t i = 0; self->chunk_frames != NULL && i < self->n_chunks; i++)
-        pf_buffer_finish(&self->chunk_frames[i]);
-    pf_free(self->chunk_frames);
-    self->chunk_frames = NULL;
+    for (uint32_t i = 0; self->frames != NULL && i < self->n_chunks; i++)
+        pf_buffer_finish(&self->frames[i]);
+    pf_free(self->frames);
+    self->frames = NULL;
 }
 
-/* Serves the result's model from now on; copies, since the result is still to be stored. */
-static enum pf_status serve_model(struct pf_coordinator_shell *self,
-                                  const struct pf_job_result *result, struct pf_error *err)
+void pf_served_file_finish(struct pf_served_file *self)
 {
-    pf_coordinator_forget_frames(self);
-    self->n_chunks = result->served.n_chunks;
-    self->model_hash = result->served.hash;
-    self->chunk_frames = PF_ALLOC(self->n_chunks, struct pf_buffer);
-    if (self->chunk_frames == NULL) return pf_no_memory(err, "the chunks of a model");
-    pf_buffer_reset(&self->model);
-    return pf_buffer_append(&self->model, result->bytes.bytes, result->bytes.length, err);
+    forget_frames(self);
+    pf_buffer_finish(&self->bytes);
+}
+
+enum pf_status pf_served_file_set(struct pf_served_file *self, const struct pf_buffer *bytes,
+                                  struct pf_hash hash, uint32_t n_chunks, struct pf_error *err)
+{
+    forget_frames(self);
+    self->n_chunks = n_chunks;
+    self->hash = hash;
+    self->frames = PF_ALLOC(n_chunks, struct pf_buffer);
+    if (self->frames == NULL) return pf_no_memory(err, "the chunks of a model");
+    pf_buffer_reset(&self->bytes);
+    return pf_buffer_append(&self->bytes, bytes->bytes, bytes->length, err);
 }
 
 static enum pf_status note_stage(struct pf_coordinator_shell *self, const struct pf_job_result *job,
@@ -249,7 +256,9 @@ static enum pf_status finish_job(struct pf_coordinator_shell *self, struct pf_jo
                                                  err));
         return perform(self, NULL, err);
     }
-    PF_TRY(serve_model(self, job, err));
+    /* Copies, since the result is still to be stored. */
+    PF_TRY(
+        pf_served_file_set(&self->model, &job->bytes, job->served.hash, job->served.n_chunks, err));
     if (job->kind == PF_JOB_COMBINE)
         PF_TRY(note_stage(self, job, err));
     else

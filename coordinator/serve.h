@@ -13,6 +13,14 @@ struct pf_coordinator_traffic {
     uint64_t upload_bytes, download_bytes;
 };
 
+/* A model file that members fetch: its bytes, and the frames of the chunks sent so far. */
+struct pf_served_file {
+    struct pf_buffer bytes;
+    struct pf_hash hash;
+    uint32_t n_chunks;
+    struct pf_buffer *frames; /* [n_chunks], empty until first asked for */
+};
+
 struct pf_coordinator_shell {
     const struct pf_coordinator_config *config;
     const struct pf_progress *progress;
@@ -23,11 +31,10 @@ struct pf_coordinator_shell {
     struct pf_coordinator_session *session;
     struct pf_jobs *jobs;
 
-    /* The current model: its file's bytes, and the frames of the chunks sent so far. */
-    struct pf_buffer model;
-    struct pf_hash model_hash;
-    uint32_t n_chunks;
-    struct pf_buffer *chunk_frames; /* [n_chunks], empty until first asked for */
+    struct pf_served_file model;   /* the current one */
+    struct pf_served_file teacher; /* empty without distillation */
+    struct pf_chunked_model
+        offered_teacher; /* the teacher as offers name it; chunk_hashes is owned */
 
     struct pf_coordinator_traffic *traffic; /* [n_members] */
     struct pf_coordinator_traffic total,
@@ -45,7 +52,10 @@ PF_NODISCARD enum pf_status pf_coordinator_serve(struct pf_coordinator_shell *se
 /* After a failure: tells the members, stores nothing. */
 void pf_coordinator_say_goodbye(struct pf_coordinator_shell *self, const char *sentence);
 
-/* Releases the frames of the model's chunks. */
-void pf_coordinator_forget_frames(struct pf_coordinator_shell *self);
+/* Serves a copy of these bytes in the place of what was there. */
+PF_NODISCARD enum pf_status pf_served_file_set(struct pf_served_file *self,
+                                               const struct pf_buffer *bytes, struct pf_hash hash,
+                                               uint32_t n_chunks, struct pf_error *err);
+void pf_served_file_finish(struct pf_served_file *self); /* an all-zero struct is fine */
 
 #endif

@@ -84,15 +84,17 @@ struct pf_coordinator_session_config {
     enum pf_aggregation aggregation;
     struct pf_schedule schedule;
     struct pf_training_order order; /* the schedule's slice is filled in round by round */
-    uint32_t min_cohort;            /* members a round needs to start */
-    uint32_t quorum;                /* updates a round needs to count; ≤ min_cohort */
-    uint32_t max_failed_rounds;     /* rounds abandoned in a row that the run survives */
-    uint32_t join_timeout_ms;       /* longest wait for min_cohort members */
-    uint32_t gather_ms;             /* before the first round: from min_cohort on, for the others */
-    uint32_t round_timeout_ms;      /* from the offer to the last update */
-    uint32_t liveness_ms;           /* a member silent for longer is not counted on */
-    size_t upload_budget_bytes;     /* of updates in reassembly, at least one; 0: the default */
-    uint32_t upload_idle_ms; /* an upload that stands still for so long makes room; 0: default */
+    /* The dense model to distil from, where order.distill_weight > 0; else NULL.  Borrowed. */
+    const struct pf_chunked_model *teacher;
+    uint32_t min_cohort;        /* members a round needs to start */
+    uint32_t quorum;            /* updates a round needs to count; ≤ min_cohort */
+    uint32_t max_failed_rounds; /* rounds abandoned in a row that the run survives */
+    uint32_t join_timeout_ms;   /* longest wait for min_cohort members */
+    uint32_t gather_ms;         /* before the first round: from min_cohort on, for the others */
+    uint32_t round_timeout_ms;  /* from the offer to the last update */
+    uint32_t liveness_ms;       /* a member silent for longer is not counted on */
+    size_t upload_budget_bytes; /* of updates in reassembly, at least one; 0: the default */
+    uint32_t upload_idle_ms;    /* an upload that stands still for so long makes room; 0: default */
 
     /* Secure aggregation alone. */
     uint8_t roster_hash[PF_HASH_BYTES];
@@ -137,7 +139,8 @@ struct pf_round_record {
 
 enum pf_coordinator_action_kind {
     PF_ACTION_SEND = 1,   /* `message` to members[n_members] */
-    PF_ACTION_SEND_CHUNK, /* MODEL_CHUNK `chunk` of the current model to members[0] */
+    PF_ACTION_SEND_CHUNK, /* MODEL_CHUNK `chunk` of the current model, or with `teacher` of the
+                             teacher, to members[0] */
     PF_ACTION_COMBINE,    /* start the job of stage `number` (from 0) */
     PF_ACTION_APPLY,      /* start the job of round `number` with `sum` or `unmasking`, `codec` */
     PF_ACTION_STORE_ROUND,
@@ -149,6 +152,7 @@ struct pf_coordinator_action {
     enum pf_coordinator_action_kind kind;
     uint32_t number; /* a stage or a round, see above */
     uint32_t chunk;
+    bool teacher;
     size_t n_members;
     size_t *members; /* [n_members]; owned */
     bool success;

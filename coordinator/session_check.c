@@ -20,6 +20,8 @@ void pf_cs_fill_config(struct pf_coordinator_session_config *config)
     if (config->unmask_timeout_ms == 0) config->unmask_timeout_ms = PF_DEFAULT_UNMASK_TIMEOUT_MS;
     if (config->adversary == 0) config->adversary = PF_SEMI_MALICIOUS;
     if (config->masking.value_bits == 0) pf_masking_order_default(&config->masking);
+    /* An offer without distillation says nothing about it. */
+    if (config->order.distill_weight == 0.0) config->order.distill_temperature = 0.0;
 }
 
 static enum pf_status check_times(const struct pf_coordinator_session_config *config,
@@ -64,6 +66,7 @@ static enum pf_status check_order(const struct pf_coordinator_session_config *co
                   .order = config->order},
     };
     if (config->aggregation == PF_AGGREGATION_SECURE) probe.offer.masking = config->masking;
+    if (config->teacher != NULL) probe.offer.teacher = *config->teacher;
     return pf_message_check(&probe, PF_INVALID, err);
 }
 

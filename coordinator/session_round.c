@@ -28,12 +28,28 @@ static void fill_order(const struct pf_coordinator_session *self, struct pf_trai
         PF_MIN(stage->schedule_begin + span * (self->stage_rounds + 1) / stage->rounds, 1.0);
 }
 
+static struct pf_hash *copy_hashes(const struct pf_hash *hashes, size_t n)
+{
+    struct pf_hash *copy = PF_ALLOC(n, struct pf_hash);
+    if (copy != NULL) memcpy(copy, hashes, n * sizeof *copy);
+    return copy;
+}
+
+/* Into an offer; chunk_hashes becomes the message's. */
+static enum pf_status fill_teacher(const struct pf_coordinator_session *self,
+                                   struct pf_chunked_model *teacher, struct pf_error *err)
+{
+    if (self->config.teacher == NULL) return PF_OK;
+    *teacher = *self->config.teacher;
+    teacher->chunk_hashes = copy_hashes(teacher->chunk_hashes, teacher->n_chunks);
+    return teacher->chunk_hashes != NULL ? PF_OK : pf_no_memory(err, "an offer");
+}
+
 enum pf_status pf_cs_offer(const struct pf_coordinator_session *self, int64_t now_ms,
                            struct pf_message *message, struct pf_error *err)
 {
-    struct pf_hash *hashes = PF_ALLOC(self->model.n_chunks, struct pf_hash);
+    struct pf_hash *hashes = copy_hashes(self->model.chunk_hashes, self->model.n_chunks);
     if (hashes == NULL) return pf_no_memory(err, "an offer");
-    memcpy(hashes, self->model.chunk_hashes, self->model.n_chunks * sizeof *hashes);
     int64_t left = PF_MAX(self->round_deadline_ms - now_ms, 1);
     *message = (struct pf_message){
         .kind = PF_MESSAGE_ROUND_OFFER,
@@ -50,6 +66,11 @@ enum pf_status pf_cs_offer(const struct pf_coordinator_session *self, int64_t no
                   .chunk_hashes = hashes},
     };
     fill_order(self, &message->offer.order);
+    enum pf_status status = fill_teacher(self, &message->offer.teacher, err);
+    if (status != PF_OK) {
+        pf_message_finish(message);
+        return status;
+    }
     if (!pf_cs_secure(self)) return PF_OK;
     message->offer.masking = self->config.masking;
     memcpy(message->offer.masking.clip, self->clip, sizeof self->clip);

@@ -46,7 +46,7 @@ struct pf_member {
     bool gone;                   /* counted, and will not answer the steps after that */
     int64_t told_ms, tell_ms;    /* the step's message: last sent, to be sent again */
     int64_t tell_gap_ms;
-    uint32_t chunks_sent; /* of the model, in this round */
+    uint32_t chunks_sent; /* of model and teacher, in this round */
     int64_t hello_ms;     /* when the first of these came: */
     uint32_t n_hellos;    /* … within one ALIVE interval */
     uint64_t n_malformed; /* frames that could not be read */

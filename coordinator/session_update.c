@@ -14,10 +14,11 @@
  * that. */
 #define MAX_HELLOS 8u
 
-/* A model is fetched once; a few times over is generosity to a poor connection. */
+/* Model and teacher are fetched once; a few times over is generosity to a poor connection. */
 static uint32_t max_chunks_sent(const struct pf_coordinator_session *self)
 {
-    return 4 * self->model.n_chunks + 64;
+    const struct pf_chunked_model *teacher = self->config.teacher;
+    return 4 * (self->model.n_chunks + (teacher != NULL ? teacher->n_chunks : 0)) + 64;
 }
 
 enum pf_status pf_cs_refuse(struct pf_coordinator_session *self, const struct pf_arrival *arrival,
@@ -149,24 +150,14 @@ enum pf_status pf_cs_refuse_late(struct pf_coordinator_session *self,
                         round);
 }
 
-static enum pf_status on_model_request(struct pf_coordinator_session *self,
-                                       const struct pf_arrival *arrival, struct pf_error *err)
+static bool is_teacher(const struct pf_coordinator_session *self, const struct pf_hash *hash)
 {
-    const struct pf_model_request *request = &arrival->message->request;
-    struct pf_member *member = &self->members[arrival->member];
-    if (!pf_cs_in_round(self) || !pf_cs_pending(self, arrival->member))
-        return pf_cs_refuse_late(self, arrival, self->round, err);
-    if (!pf_hash_equal(&request->model_hash, &self->model.hash))
-        return pf_cs_refuse(self, arrival, PF_REASON_MODEL_HASH, self->round, err,
-                            "that is not the model of round %u", self->round);
-    if (request->chunk >= self->model.n_chunks)
-        return pf_cs_refuse(self, arrival, PF_REASON_MODEL_HASH, self->round, err,
-                            "chunk %u of a model of %u chunks", request->chunk,
-                            self->model.n_chunks);
-    if (member->chunks_sent >= max_chunks_sent(self))
-        return pf_cs_refuse(self, arrival, PF_REASON_BUSY, self->round, err,
-                            "%u chunks were sent in this round, more than enough for the model",
-                            member->chunks_sent);
+    return self->config.teacher != NULL && pf_hash_equal(hash, &self->config.teacher->hash);
+}
+
+static enum pf_status send_chunk(struct pf_coordinator_session *self, size_t member, uint32_t chunk,
+                                 bool teacher, struct pf_error *err)
+{
     size_t *members = PF_ALLOC(1, size_t);
     if (members == NULL) return pf_no_memory(err, "a chunk");
     struct pf_coordinator_action *action = pf_cs_push(self, PF_ACTION_SEND_CHUNK);
@@ -174,10 +165,34 @@ static enum pf_status on_model_request(struct pf_coordinator_session *self,
         pf_free(members);
         return pf_no_memory(err, "a chunk");
     }
-    members[0] = arrival->member;
+    members[0] = member;
     action->members = members;
     action->n_members = 1;
-    action->chunk = request->chunk;
+    action->chunk = chunk;
+    action->teacher = teacher;
+    return PF_OK;
+}
+
+static enum pf_status on_model_request(struct pf_coordinator_session *self,
+                                       const struct pf_arrival *arrival, struct pf_error *err)
+{
+    const struct pf_model_request *request = &arrival->message->request;
+    struct pf_member *member = &self->members[arrival->member];
+    if (!pf_cs_in_round(self) || !pf_cs_pending(self, arrival->member))
+        return pf_cs_refuse_late(self, arrival, self->round, err);
+    bool teacher = is_teacher(self, &request->model_hash);
+    if (!teacher && !pf_hash_equal(&request->model_hash, &self->model.hash))
+        return pf_cs_refuse(self, arrival, PF_REASON_MODEL_HASH, self->round, err,
+                            "that is not the model of round %u", self->round);
+    uint32_t n_chunks = teacher ? self->config.teacher->n_chunks : self->model.n_chunks;
+    if (request->chunk >= n_chunks)
+        return pf_cs_refuse(self, arrival, PF_REASON_MODEL_HASH, self->round, err,
+                            "chunk %u of a model of %u chunks", request->chunk, n_chunks);
+    if (member->chunks_sent >= max_chunks_sent(self))
+        return pf_cs_refuse(self, arrival, PF_REASON_BUSY, self->round, err,
+                            "%u chunks were sent in this round, more than enough for the model",
+                            member->chunks_sent);
+    PF_TRY(send_chunk(self, arrival->member, request->chunk, teacher, err));
     member->chunks_sent++;
     member->part = PF_PART_ACTIVE;
     return pf_cs_heard(self, arrival, err);
