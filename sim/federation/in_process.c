@@ -212,11 +212,8 @@ static void run(struct pf_in_process *self)
 static void finish(struct pf_in_process *self)
 {
     pf_ip_destroy_players(self);
-    if (self->action_in_hand) pf_coordinator_action_finish(&self->action);
-    pf_coordinator_session_destroy(self->coordinator);
+    pf_ip_destroy_coordinator(self);
     pf_event_queue_finish(&self->events);
-    pf_ip_forget_chunks(self);
-    pf_buffer_finish(&self->model);
     pf_buffer_finish(&self->scratch);
     for (uint32_t i = 0; i < self->n_rounds_known; i++) pf_member_set_finish(&self->survivors[i]);
     pf_free(self->survivors);

@@ -7,8 +7,9 @@
  * the survivors' updates: coordinate by coordinate, bit for bit.  Other properties that are watched
  * all along: a round is applied once; a receipt means that the update is in the sum, or that the
  * round is abandoned; all who consent in a round consent to one survivor set, that of the sum; a
- * round has one model at each participant, whatever restarts; nobody asks to be woken without end;
- * everything ends, each with a sentence.
+ * round has one model at each participant, whatever restarts; a teacher, where participants distil,
+ * is fetched once in a life and is the run's; nobody asks to be woken without end; everything ends,
+ * each with a sentence.
  *
  * Frames are really encoded and decoded, so bytes are those of the wire (without CURVE's).  The
  * coordinator's jobs are replaced: combining and applying give an arbitrary model, but unmasking is
@@ -95,9 +96,11 @@ struct pf_in_process_result {
     struct pf_in_process_step_figures steps[PF_IN_PROCESS_N_STEPS];
     double up_mean, up_max, down_mean, down_max; /* bytes per participant, whole run */
     double unmask_seconds, verify_seconds, seconds;
-    uint64_t frames;      /* sent */
-    int64_t duration_ms;  /* virtual */
-    uint64_t fingerprint; /* of all sums; the same seed gives the same */
+    uint64_t frames; /* sent */
+    uint64_t teacher_chunks_sent;
+    uint32_t teacher_chunks; /* of one teacher; 0 without distillation */
+    int64_t duration_ms;     /* virtual */
+    uint64_t fingerprint;    /* of all sums; the same seed gives the same */
     struct pf_coordinator_counters coordinator;
     struct pf_participant_counters participants; /* over all of them and their lives */
     size_t peak_bytes;                           /* of the process, so far */

@@ -12,6 +12,7 @@
 #define LINE_BYTES ((size_t)64 << 20)
 #define BLOCK 64u /* members sent to before the line is looked at again */
 #define LEAVES_AFTER_MS 2000
+#define TEACHER_SEED UINT64_MAX /* none that a round's model has */
 
 const struct pf_run_id pf_ip_run_id = {{42}};
 
@@ -22,22 +23,31 @@ bool pf_ip_line_full(const struct pf_in_process *self)
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-static enum pf_status make_model(struct pf_in_process *self, struct pf_served_model *served,
+/* A made-up model of the run's network, and its file in the place of what `file` holds. */
+static enum pf_status make_model(struct pf_in_process *self, uint64_t seed, struct pf_ip_file *file,
+                                 struct pf_model **model, struct pf_error *err)
+{
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *made = NULL;
+    pf_ip_file_finish(file);
+    PF_TRY(pf_model_create(&self->config->network, NULL, &made, err));
+    pf_model_initialise(made, seed);
+    PF_TRY(pf_model_encode(made, &file->bytes, err));
+    PF_TRY(pf_chunked_model_describe(&file->bytes, &file->named, err));
+    *model = made;
+    made = NULL;
+    return PF_OK;
+}
+
+/* What a job would have made. */
+static enum pf_status next_model(struct pf_in_process *self, struct pf_served_model *served,
                                  struct pf_error *err)
 {
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = NULL;
-    pf_ip_forget_chunks(self);
-    pf_buffer_reset(&self->model);
-    PF_TRY(pf_model_create(&self->config->network, NULL, &model, err));
-    pf_model_initialise(model, self->n_models++);
-    PF_TRY(pf_model_encode(model, &self->model, err));
+    PF_TRY(make_model(self, self->n_models++, &self->model, &model, err));
     self->n_parameters = model->n_parameters;
     self->n_trained = model->n_trained;
-    PF_TRY(
-        pf_served_model_describe(&self->model, model->n_trained, model->n_parameters, served, err));
-    self->n_chunks = served->n_chunks;
-    self->model_hash = served->hash;
-    return PF_OK;
+    return pf_served_model_describe(&self->model.bytes, model->n_trained, model->n_parameters,
+                                    served, err);
 }
 
 static void start_job(struct pf_in_process *self, uint32_t round)
@@ -59,7 +69,7 @@ static enum pf_status end_job(struct pf_in_process *self, uint32_t round, struct
         return pf_coordinator_session_job_failed(session, self->now, self->job_error.status,
                                                  self->job_error.text, err);
     struct pf_served_model served = {0};
-    enum pf_status status = make_model(self, &served, err);
+    enum pf_status status = next_model(self, &served, err);
     if (round > 0 && self->figures_known)
         pf_coordinator_session_note_figures(session, self->figures);
     if (status == PF_OK)
@@ -237,7 +247,21 @@ enum pf_status pf_ip_create_coordinator(struct pf_in_process *self, struct pf_er
     config.members = self->roster->members;
     config.network = self->config->network;
     memcpy(config.roster_hash, self->roster->hash, sizeof config.roster_hash);
+    if (config.order.distill_weight > 0.0) {
+        PF_TRY(make_model(self, TEACHER_SEED, &self->teacher, &self->teacher_model, err));
+        config.teacher = &self->teacher.named;
+        self->result->teacher_chunks = self->teacher.named.n_chunks;
+    }
     PF_TRY(pf_coordinator_session_create(&config, self->now, &self->coordinator, err));
     self->coordinator_wake = pf_coordinator_session_wake_ms(self->coordinator);
     return PF_OK;
+}
+
+void pf_ip_destroy_coordinator(struct pf_in_process *self)
+{
+    if (self->action_in_hand) pf_coordinator_action_finish(&self->action);
+    pf_coordinator_session_destroy(self->coordinator);
+    pf_ip_file_finish(&self->model);
+    pf_ip_file_finish(&self->teacher);
+    pf_model_destroy(self->teacher_model);
 }

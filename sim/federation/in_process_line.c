@@ -118,17 +118,18 @@ void pf_ip_send_down(struct pf_in_process *self, const struct pf_coordinator_act
     pf_frame_release(frame);
 }
 
-static struct pf_frame *make_chunk(struct pf_in_process *self, uint32_t chunk)
+static struct pf_frame *make_chunk(struct pf_in_process *self, const struct pf_ip_file *file,
+                                   uint32_t chunk)
 {
     size_t offset = (size_t)chunk * PF_CHUNK_BYTES;
     const struct pf_message message = {
         .kind = PF_MESSAGE_MODEL_CHUNK,
         .run_id = pf_ip_run_id,
-        .chunk = {.model_hash = self->model_hash,
+        .chunk = {.model_hash = file->named.hash,
                   .chunk = chunk,
-                  .n_chunks = self->n_chunks,
-                  .bytes = self->model.bytes + offset,
-                  .length = PF_MIN(self->model.length - offset, (size_t)PF_CHUNK_BYTES)}};
+                  .n_chunks = file->named.n_chunks,
+                  .bytes = file->bytes.bytes + offset,
+                  .length = PF_MIN(file->bytes.length - offset, (size_t)PF_CHUNK_BYTES)}};
     return encode(self, &message);
 }
 
@@ -136,23 +137,27 @@ static struct pf_frame *make_chunk(struct pf_in_process *self, uint32_t chunk)
 void pf_ip_send_chunk(struct pf_in_process *self, const struct pf_coordinator_action *action)
 {
     size_t player = action->members[0];
-    if (self->chunk_frames == NULL)
-        self->chunk_frames = PF_ALLOC(self->n_chunks, struct pf_frame *);
-    if (self->chunk_frames == NULL) {
+    struct pf_ip_file *file = action->teacher ? &self->teacher : &self->model;
+    if (file->chunk_frames == NULL)
+        file->chunk_frames = PF_ALLOC(file->named.n_chunks, struct pf_frame *);
+    if (file->chunk_frames == NULL) {
         (void)pf_no_memory(pf_ip_error(self), "the chunks of a model");
         return;
     }
-    struct pf_frame **frame = &self->chunk_frames[action->chunk];
-    if (*frame == NULL) *frame = make_chunk(self, action->chunk);
+    struct pf_frame **frame = &file->chunk_frames[action->chunk];
+    if (*frame == NULL) *frame = make_chunk(self, file, action->chunk);
     if (*frame == NULL) return;
+    self->result->teacher_chunks_sent += action->teacher;
     count_down(self, player, PF_MESSAGE_MODEL_CHUNK, (*frame)->length);
     transmit(self, PF_EVENT_TO_PLAYER, player, *frame, 0);
 }
 
-void pf_ip_forget_chunks(struct pf_in_process *self)
+void pf_ip_file_finish(struct pf_ip_file *self)
 {
-    for (uint32_t i = 0; self->chunk_frames != NULL && i < self->n_chunks; i++)
+    for (uint32_t i = 0; self->chunk_frames != NULL && i < self->named.n_chunks; i++)
         pf_frame_release(self->chunk_frames[i]);
     pf_free(self->chunk_frames);
-    self->chunk_frames = NULL;
+    pf_free(self->named.chunk_hashes);
+    pf_buffer_finish(&self->bytes);
+    *self = (struct pf_ip_file){0};
 }

@@ -24,7 +24,15 @@ struct pf_player {
     /* What it has recorded, whatever restarts: for the properties. */
     struct pf_participation known;
     struct pf_participation newest;
-    bool remembers; /* its ledger has `known` */
+    bool remembers;   /* its ledger has `known` */
+    bool has_teacher; /* in this life */
+};
+
+/* A model file that players fetch. */
+struct pf_ip_file {
+    struct pf_buffer bytes;
+    struct pf_chunked_model named;  /* chunk_hashes is owned */
+    struct pf_frame **chunk_frames; /* [n_chunks], made when first asked for */
 };
 
 struct pf_in_process {
@@ -48,10 +56,9 @@ struct pf_in_process {
     bool ended;
     int64_t ended_at;
 
-    struct pf_buffer model; /* as served now */
-    struct pf_hash model_hash;
-    struct pf_frame **chunk_frames; /* [n_chunks], made when first asked for */
-    uint32_t n_chunks;
+    struct pf_ip_file model;        /* as served now */
+    struct pf_ip_file teacher;      /* empty without distillation */
+    struct pf_model *teacher_model; /* NULL: none */
     size_t n_parameters, n_trained;
     uint64_t n_models;
 
@@ -103,7 +110,7 @@ void pf_ip_send_up(struct pf_in_process *self, size_t player, const struct pf_me
 void pf_ip_send_down(struct pf_in_process *self, const struct pf_coordinator_action *action,
                      size_t begin, size_t end);
 void pf_ip_send_chunk(struct pf_in_process *self, const struct pf_coordinator_action *action);
-void pf_ip_forget_chunks(struct pf_in_process *self);
+void pf_ip_file_finish(struct pf_ip_file *self); /* an all-zero struct is fine */
 
 /* in_process_players.c */
 enum pf_status pf_ip_create_players(struct pf_in_process *self, struct pf_error *err);
@@ -115,6 +122,7 @@ void pf_ip_conclude_players(struct pf_in_process *self);
 
 /* in_process_coordinator.c */
 enum pf_status pf_ip_create_coordinator(struct pf_in_process *self, struct pf_error *err);
+void pf_ip_destroy_coordinator(struct pf_in_process *self);
 void pf_ip_coordinator_event(struct pf_in_process *self, const struct pf_event *event,
                              const struct pf_message *message);
 /* Whether it has to wait until frames have arrived. */

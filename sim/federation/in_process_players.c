@@ -36,6 +36,7 @@ static void start_player(struct pf_in_process *self, size_t index)
         PF_OK)
         return;
     player->life++;
+    player->has_teacher = false;
     plan_wake(self, index);
 }
 
@@ -180,6 +181,29 @@ static void note_receipt(struct pf_in_process *self, size_t index, uint32_t roun
                     "player %zu has a receipt for round %u, whose sum is without it", index, round);
 }
 
+/* A teacher is asked for until it is held, and then never again. */
+static void note_request(struct pf_in_process *self, size_t index, const struct pf_message *message)
+{
+    if (message->kind != PF_MESSAGE_MODEL_REQUEST || self->teacher_model == NULL) return;
+    if (self->config->faults.damaged > 0) return; /* it may have taken the run for another */
+    PF_IP_CHECK(self,
+                !self->players[index].has_teacher ||
+                    !pf_hash_equal(&message->request.model_hash, &self->teacher.named.hash),
+                "player %zu asks for the teacher that it has", index);
+}
+
+static void note_teacher(struct pf_in_process *self, size_t index, const struct pf_model *teacher)
+{
+    const struct pf_model *expected = self->teacher_model;
+    self->players[index].has_teacher = teacher != NULL;
+    if (self->config->faults.damaged > 0) return; /* an order may have come without */
+    PF_IP_CHECK(self,
+                (teacher != NULL) == (expected != NULL) &&
+                    (teacher == NULL || memcmp(teacher->parameters, expected->parameters,
+                                               expected->n_parameters * sizeof(float)) == 0),
+                "player %zu trains with another teacher than the run's", index);
+}
+
 /* ---- actions --------------------------------------------------------------------------------- */
 
 static void start_training(struct pf_in_process *self, size_t index,
@@ -208,6 +232,7 @@ static void drain_player(struct pf_in_process *self, size_t index)
                 vanish(self, index);
                 return;
             }
+            note_request(self, index, &action.message);
             pf_ip_send_up(self, index, &action.message);
             break;
         case PF_PARTICIPANT_RECALL:
@@ -215,6 +240,7 @@ static void drain_player(struct pf_in_process *self, size_t index)
             break;
         case PF_PARTICIPANT_RECORD: note_record(self, index, &action.record); break;
         case PF_PARTICIPANT_TRAIN:
+            note_teacher(self, index, action.train.teacher);
             start_training(self, index, &action);
             trains = true;
             break;

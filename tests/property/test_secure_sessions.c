@@ -49,6 +49,33 @@ static void test_a_model_of_several_chunks(void **state)
     assert_true(totals.verified > 0);
 }
 
+static void test_distillation(void **state)
+{
+    (void)state;
+    struct weather perfect = {.aggregation = PF_AGGREGATION_SECURE, .eager = true, .distils = true};
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct pf_in_process_result result;
+        run_seed("perfect, distilling", seed, &perfect, &result);
+        assert_true(result.success);
+        assert_int_equal(result.rounds_abandoned, 0);
+        assert_int_equal(result.sums_verified, WORLD_ROUNDS);
+        assert_int_equal(result.teacher_chunks_sent, result.n_participants * result.teacher_chunks);
+        assert_int_equal(count_refused(&result), 0);
+    }
+    struct weather rough = {.aggregation = PF_AGGREGATION_SECURE,
+                            .faults = {.lost = 0.05,
+                                       .repeated = 0.1,
+                                       .late = 0.1,
+                                       .kills_per_minute = 0.3,
+                                       .killed_for_good = 0.1,
+                                       .ledger = true},
+                            .distils = true};
+    struct totals totals = run_seeds("rough, distilling", 20, &rough);
+    assert_true(one_seed() || totals.n_success > 0);
+    rough.faults.damaged = 0.1;
+    run_seeds("hostile, distilling", 20, &rough);
+}
+
 static void test_lost_repeated_and_reordered_frames(void **state)
 {
     (void)state;
@@ -193,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_on_a_perfect_line_every_update_of_every_round_counts),
         cmocka_unit_test(test_regular_graphs),
         cmocka_unit_test(test_a_model_of_several_chunks),
+        cmocka_unit_test(test_distillation),
         cmocka_unit_test(test_lost_repeated_and_reordered_frames),
         cmocka_unit_test(test_dropouts_at_each_step),
         cmocka_unit_test(test_dropouts_in_regular_graphs),

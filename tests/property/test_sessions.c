@@ -34,6 +34,51 @@ static void test_a_model_of_several_chunks(void **state)
     assert_true(totals.n_success > 0);
 }
 
+static void test_on_a_perfect_line_a_teacher_is_fetched_once_in_a_run(void **state)
+{
+    (void)state;
+    const struct weather perfect = {
+        .aggregation = PF_AGGREGATION_PLAIN, .large_model = true, .eager = true, .distils = true};
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct pf_in_process_result outcome;
+        run_seed("perfect, distilling", seed, &perfect, &outcome);
+        assert_true(outcome.success);
+        assert_int_equal(outcome.rounds_completed, WORLD_ROUNDS);
+        assert_int_equal(outcome.sums_verified, WORLD_ROUNDS);
+        assert_true(outcome.teacher_chunks > 1);
+        assert_int_equal(outcome.teacher_chunks_sent,
+                         outcome.n_participants * outcome.teacher_chunks);
+        assert_int_equal(count_refused(&outcome), 0);
+    }
+}
+
+static void test_distillation_in_every_weather(void **state)
+{
+    (void)state;
+    const struct weather windy = {.aggregation = PF_AGGREGATION_PLAIN,
+                                  .faults = {.lost = 0.05, .repeated = 0.1, .late = 0.1},
+                                  .large_model = true,
+                                  .distils = true};
+    struct totals totals = run_seeds("windy, distilling", 8, &windy);
+    assert_true(one_seed() || totals.n_success > 0);
+    struct weather storm = {.aggregation = PF_AGGREGATION_PLAIN,
+                            .faults = {.lost = 0.2,
+                                       .repeated = 0.2,
+                                       .late = 0.3,
+                                       .training_fails = 0.1,
+                                       .job_fails = 0.1,
+                                       .kills_per_minute = 1.0,
+                                       .killed_for_good = 0.2,
+                                       .ledger = true,
+                                       .coordinator_leaves = true},
+                            .distils = true};
+    totals = run_seeds("storm, distilling", 60, &storm);
+    assert_true(one_seed() || totals.n_success > 0);
+    storm.faults.damaged = 0.2;
+    totals = run_seeds("hostile, distilling", 60, &storm);
+    assert_true(totals.refused > 0);
+}
+
 static void test_lost_repeated_and_reordered_frames(void **state)
 {
     (void)state;
@@ -120,6 +165,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_on_a_perfect_line_every_update_of_every_round_counts),
         cmocka_unit_test(test_a_model_of_several_chunks),
+        cmocka_unit_test(test_on_a_perfect_line_a_teacher_is_fetched_once_in_a_run),
+        cmocka_unit_test(test_distillation_in_every_weather),
         cmocka_unit_test(test_lost_repeated_and_reordered_frames),
         cmocka_unit_test(test_kills_and_restarts),
         cmocka_unit_test(test_everything_at_once),

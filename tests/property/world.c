@@ -33,6 +33,10 @@ static void plan_coordinator(struct pf_random *random, const struct weather *wea
     config->dropouts = weather->dropouts_borne;
     config->graph = weather->graph;
     config->masking.value_bits = between(random, 8, 32);
+    if (weather->distils) {
+        config->order.distill_weight = 0.9;
+        config->order.distill_temperature = 4.0;
+    }
     config->masking.rotate = between(random, 0, 1) == 1;
 }
 

@@ -15,6 +15,7 @@ struct weather {
     enum pf_graph_kind graph;           /* 0: by size */
     double dropouts_borne;              /* δ of the coordinator */
     bool large_model;                   /* several chunks */
+    bool distils;                       /* from a teacher as large as the model */
     bool eager;                         /* every member and every update is waited for */
     size_t least_players, most_players; /* 0: 2 (secure: 3), WORLD_MAX_PLAYERS */
 };
