@@ -63,7 +63,7 @@ static void note_message(struct fixture *self, size_t member, const struct pf_me
     case PF_MESSAGE_WELCOME: asked->welcome[member] = message->welcome; break;
     case PF_MESSAGE_ROUND_OFFER:
         asked->offer[member] = message->offer;
-        asked->offer[member].chunk_hashes = NULL;
+        asked->offer[member].chunk_hashes = asked->offer[member].teacher.chunk_hashes = NULL;
         break;
     default: break;
     }
@@ -79,7 +79,10 @@ static void note_action(struct fixture *self, struct pf_coordinator_action *acti
         for (size_t i = 0; i < action->n_members; i++)
             note_message(self, action->members[i], &action->message);
         break;
-    case PF_ACTION_SEND_CHUNK: asked->n_chunks++; break;
+    case PF_ACTION_SEND_CHUNK:
+        asked->n_chunks += !action->teacher;
+        asked->n_teacher_chunks += action->teacher;
+        break;
     case PF_ACTION_COMBINE:
         asked->n_combine++;
         asked->combine_stage = action->number;

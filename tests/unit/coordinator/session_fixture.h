@@ -21,7 +21,7 @@ enum { ALICE, BOB, CAROL, DAVE, N_MEMBERS };
 
 /* What the session asked for, added up as it is drained. */
 struct asked {
-    size_t n_combine, n_apply, n_rounds, n_events, n_chunks, n_finish;
+    size_t n_combine, n_apply, n_rounds, n_events, n_chunks, n_teacher_chunks, n_finish;
     uint32_t combine_stage, apply_round;
     struct pf_sum *sum;             /* of the last APPLY */
     struct pf_unmasking *unmasking; /* … secure */
@@ -33,7 +33,7 @@ struct asked {
     size_t sent[N_MEMBERS][PF_MESSAGE_N_KINDS]; /* counts */
     struct pf_refusal refusal[N_MEMBERS];       /* the last */
     struct pf_round_result result[N_MEMBERS];   /* the last */
-    struct pf_round_offer offer[N_MEMBERS];     /* the last; chunk_hashes is NULL */
+    struct pf_round_offer offer[N_MEMBERS];     /* the last; both chunk_hashes are NULL */
     struct pf_welcome welcome[N_MEMBERS];       /* the last */
 };
 

@@ -570,6 +570,21 @@ static void test_port_in_use_leaves_nothing(void **state)
     pf_wire_server_destroy(other);
 }
 
+/* Nothing is made: no folder, no port. */
+static void test_a_packed_teacher_is_refused(void **state)
+{
+    struct site *site = *state;
+    const struct pf_combine_options options = {.alpha = {2}, .gamma = 1.75, .density = {0.6}};
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *packed = NULL;
+    assert_int_equal(pf_model_combine(site->model, &options, &packed, NULL, NULL), PF_OK);
+    site->config.model = packed;
+    site->config.order.distill_weight = 0.5;
+    site->config.order.distill_temperature = 4.0;
+    assert_int_equal(run_now(site), PF_INVALID);
+    assert_non_null(strstr(site->err.text, "--distill 0"));
+    assert_false(pf_file_exists(site->run));
+}
+
 static void test_configurations_refused(void **state)
 {
     struct site *site = *state;
@@ -618,6 +633,7 @@ int main(void)
         TEST(test_nobody_comes),
         TEST(test_folder_in_use_is_left_alone),
         TEST(test_port_in_use_leaves_nothing),
+        TEST(test_a_packed_teacher_is_refused),
         TEST(test_configurations_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

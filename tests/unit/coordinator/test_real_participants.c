@@ -1,5 +1,6 @@
-/* Participants as they run, against a coordinator as it runs, where a ledger cannot be written:
- * what it could not note does not leave.  The coordinator's own records tell what came. */
+/* Participants as they run, against a coordinator as it runs: where they distil, and where a ledger
+ * cannot be written, so that what it could not note does not leave.  The coordinator's own records
+ * tell what came. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,9 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/file.h"
 #include "coordinator/coordinator.h"
 #include "participant/ledger.h"
 #include "participant/participant.h"
+#include "proto/model_file.h"
 #include "tests/unit/coordinator/small_model.h"
 
 #define N 3
@@ -206,6 +209,38 @@ static void test_with_ledgers_the_round_is_done(void **state)
     }
 }
 
+/* The model that a run of its own makes. */
+static struct pf_buffer retrained(const char *name, double weight)
+{
+    char path[160];
+    struct pf_buffer bytes = {0};
+    snprintf(site.run, sizeof site.run, "%s/%s", site.folder, name);
+    site.endpoint[0] = '\0';
+    site.config.order.distill_weight = weight;
+    site.config.order.distill_temperature = 4.0;
+    run_all();
+    if (site.status != PF_OK) fail_msg("%s", site.err.text);
+    snprintf(path, sizeof path, "%s/retrained.pfm", site.run);
+    assert_int_equal(pf_file_read(path, PF_MAX_MODEL_BYTES, &bytes, NULL), PF_OK);
+    return bytes;
+}
+
+static void test_distillation_decides_the_model_bit_for_bit(void **state)
+{
+    (void)state;
+    site.config.schedule.stages[0].rounds = 2;
+    struct pf_buffer without = retrained("without", 0.0);
+    struct pf_buffer with = retrained("with", 0.9);
+    struct pf_buffer again = retrained("again", 0.9);
+    assert_int_equal(with.length, again.length);
+    assert_memory_equal(with.bytes, again.bytes, with.length);
+    assert_int_equal(with.length, without.length);
+    assert_memory_not_equal(with.bytes, without.bytes, with.length);
+    pf_buffer_finish(&without);
+    pf_buffer_finish(&with);
+    pf_buffer_finish(&again);
+}
+
 static void expect_ledger_errors(void)
 {
     assert_int_not_equal(site.status, PF_OK);
@@ -243,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_with_ledgers_the_round_is_done),
+        TEST(test_distillation_decides_the_model_bit_for_bit),
         TEST(test_without_a_ledger_no_keys_leave),
         TEST(test_without_a_ledger_no_consent_leaves),
     };

@@ -93,6 +93,7 @@ static void drain(struct fixture *self)
             self->n_trains++;
             self->job = action.train.job;
             self->order = action.train.order;
+            self->teacher = action.train.teacher;
             assert_non_null(action.train.model);
             break;
         case PF_PARTICIPANT_CANCEL: self->n_cancels++; break;
@@ -184,6 +185,19 @@ struct pf_message offer(struct fixture *self, uint32_t round, struct served *mod
         .chunk_hashes = model->chunk_hashes,
         .order = {.batch = 8, .epochs = 1.0, .learning_rate = 0.1, .schedule_end = 1.0},
     };
+    return made;
+}
+
+struct pf_message teaching_offer(struct fixture *self, uint32_t round, struct served *model,
+                                 struct served *teacher)
+{
+    struct pf_message made = offer(self, round, model);
+    made.offer.order.distill_weight = 0.9;
+    made.offer.order.distill_temperature = 4.0;
+    made.offer.teacher = (struct pf_chunked_model){.hash = teacher->hash,
+                                                   .n_bytes = teacher->bytes.length,
+                                                   .n_chunks = teacher->n_chunks,
+                                                   .chunk_hashes = teacher->chunk_hashes};
     return made;
 }
 
@@ -305,10 +319,13 @@ static void inside(const struct fixture *self, struct pf_participant_session *co
     memset(&copy->counters, 0, sizeof copy->counters);
     memset(copy->actions, 0, sizeof copy->actions);
     copy->first_action = copy->n_actions = 0;
-    struct pf_hash parts[2] = {
-        pf_hash_bytes(self->session->fetch.bytes, self->session->fetch.length),
-        pf_hash_bytes(self->session->fetch.chunks,
-                      self->session->fetch.n_chunks * sizeof *self->session->fetch.chunks)};
+    const struct pf_fetch *fetches[2] = {&self->session->fetch, &self->session->teacher_fetch};
+    struct pf_hash parts[4];
+    for (size_t i = 0; i < 2; i++) {
+        parts[2 * i] = pf_hash_bytes(fetches[i]->bytes, fetches[i]->length);
+        parts[2 * i + 1] =
+            pf_hash_bytes(fetches[i]->chunks, fetches[i]->n_chunks * sizeof *fetches[i]->chunks);
+    }
     *bytes = pf_hash_bytes(parts, sizeof parts);
 }
 

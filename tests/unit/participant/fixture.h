@@ -34,6 +34,7 @@ struct fixture {
     size_t n_trains, n_cancels, n_results, n_recalls;
     uint64_t job;
     struct pf_training_order order;
+    const struct pf_model *teacher; /* of the last TRAIN; the session's */
     /* The inside, from fixture_keep. */
     struct pf_participant_session kept;
     struct pf_hash kept_bytes;
@@ -59,6 +60,9 @@ void training_failed(struct fixture *self, uint64_t job);
 /* Messages of the coordinator. */
 struct pf_message welcome(const struct fixture *self);
 struct pf_message offer(struct fixture *self, uint32_t round, struct served *model);
+/* … that asks to distil. */
+struct pf_message teaching_offer(struct fixture *self, uint32_t round, struct served *model,
+                                 struct served *teacher);
 struct pf_message chunk(struct fixture *self, struct served *model, uint32_t index);
 struct pf_message receipt(const struct fixture *self, uint32_t round);
 struct pf_message grant(const struct fixture *self, uint32_t round);

@@ -155,40 +155,6 @@ static void test_the_proximal_term_keeps_the_model_near(void **state)
     pf_update_finish(&bound_update);
 }
 
-static void test_a_diverging_training_gives_no_update(void **state)
-{
-    (void)state;
-    struct pf_update made = {0};
-    float kept = global->parameters[0];
-    global->parameters[0] = NAN;
-    assert_int_equal(update(1, 1, &order, 1, &made), PF_CORRUPT);
-    global->parameters[0] = kept;
-    assert_null(made.values);
-}
-
-/* The counts are of the model as it came, on at most PF_EVALUATED_IMAGES. */
-static void test_the_received_model_is_evaluated_when_wanted(void **state)
-{
-    (void)state;
-    PF_CLEANUP(pf_update_finish) struct pf_update plain = {0};
-    struct pf_update judged = {0};
-    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
-    const struct pf_local_training local = training(3);
-    struct pf_evaluation evaluation;
-    struct pf_error err = {0};
-    assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
-    assert_int_equal(pf_local_update(&local, global, NULL, 5, &order, true, pool, NULL, &judged, &err),
-                     PF_OK);
-    assert_int_equal(update(3, 5, &order, 1, &plain), PF_OK);
-    assert_int_equal(pf_evaluate(global, dataset, pool, NULL, &evaluation, &err), PF_OK);
-    assert_int_equal(judged.figures[PF_FIGURE_EXAMPLES], N_IMAGES);
-    assert_int_equal(judged.figures[PF_FIGURE_EVALUATED], N_IMAGES);
-    assert_int_equal(judged.figures[PF_FIGURE_CORRECT], evaluation.n_correct);
-    /* … and judging leaves the training as it is. */
-    assert_memory_equal(judged.values, plain.values, plain.n * sizeof *plain.values);
-    pf_update_finish(&judged);
-}
-
 static void wake(void *context)
 {
     (void)context;
@@ -217,12 +183,91 @@ static struct pf_local_trainer *trainer(uint64_t seed)
     return made;
 }
 
+static void test_a_teacher_is_listened_to_as_ordered(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *teacher = NULL, *local = NULL;
+    PF_CLEANUP(pf_update_finish) struct pf_update made = {0}, without = {0};
+    struct pf_training_order distils = order;
+    struct pf_train_options options;
+    struct pf_error err = {0};
+    const struct pf_local_training same = training(3);
+    distils.distill_weight = 0.7;
+    distils.distill_temperature = 3.0;
+    assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
+    assert_int_equal(pf_model_clone(global, &teacher, &err), PF_OK);
+    pf_model_initialise(teacher, 10);
+    assert_int_equal(
+        pf_local_update(&same, global, teacher, 5, &distils, false, pool, NULL, &made, &err),
+        PF_OK);
+    assert_int_equal(update(3, 5, &order, 1, &without), PF_OK);
+    assert_memory_not_equal(made.values, without.values, made.n * sizeof *made.values);
+
+    assert_int_equal(pf_model_clone(global, &local, &err), PF_OK);
+    pf_order_options(&distils, same.seed, 5, N_IMAGES, &same.augmentation, &options);
+    options.activations = same.activations;
+    options.teacher = teacher;
+    options.distill_weight = 0.7;
+    options.distill_temperature = 3.0;
+    assert_int_equal(pf_train(local, dataset, &options, pool, NULL, &err), PF_OK);
+    for (size_t i = 0; i < made.n; i++)
+        assert_true(made.values[i] == local->parameters[i] - global->parameters[i]);
+
+    /* On the thread, with copies of the models. */
+    PF_CLEANUP(pf_local_trainer_destroyp) struct pf_local_trainer *self = trainer(3);
+    struct pf_local_trainer_result result;
+    assert_int_equal(pf_local_trainer_start(self, 4, 5, global, teacher, &distils, false, &err),
+                     PF_OK);
+    memset(teacher->parameters, 0, teacher->n_parameters * sizeof(float));
+    assert_true(wait_for_wake(60000));
+    assert_true(pf_local_trainer_poll(self, &result));
+    assert_int_equal(result.status, PF_OK);
+    assert_memory_equal(result.update.values, made.values, made.n * sizeof *made.values);
+    pf_update_finish(&result.update);
+}
+
+static void test_a_diverging_training_gives_no_update(void **state)
+{
+    (void)state;
+    struct pf_update made = {0};
+    float kept = global->parameters[0];
+    global->parameters[0] = NAN;
+    assert_int_equal(update(1, 1, &order, 1, &made), PF_CORRUPT);
+    global->parameters[0] = kept;
+    assert_null(made.values);
+}
+
+/* The counts are of the model as it came, on at most PF_EVALUATED_IMAGES. */
+static void test_the_received_model_is_evaluated_when_wanted(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_update_finish) struct pf_update plain = {0};
+    struct pf_update judged = {0};
+    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
+    const struct pf_local_training local = training(3);
+    struct pf_evaluation evaluation;
+    struct pf_error err = {0};
+    assert_int_equal(pf_pool_create(1, &pool, &err), PF_OK);
+    assert_int_equal(
+        pf_local_update(&local, global, NULL, 5, &order, true, pool, NULL, &judged, &err), PF_OK);
+    assert_int_equal(update(3, 5, &order, 1, &plain), PF_OK);
+    assert_int_equal(pf_evaluate(global, dataset, pool, NULL, &evaluation, &err), PF_OK);
+    assert_int_equal(judged.figures[PF_FIGURE_EXAMPLES], N_IMAGES);
+    assert_int_equal(judged.figures[PF_FIGURE_EVALUATED], N_IMAGES);
+    assert_int_equal(judged.figures[PF_FIGURE_CORRECT], evaluation.n_correct);
+    /* … and judging leaves the training as it is. */
+    assert_memory_equal(judged.values, plain.values, plain.n * sizeof *plain.values);
+    pf_update_finish(&judged);
+}
+
 static void start(struct pf_local_trainer *self, uint64_t job, uint32_t round, double epochs)
 {
     struct pf_training_order o = order;
     struct pf_error err = {0};
     o.epochs = epochs;
-    assert_int_equal(pf_local_trainer_start(self, job, round, global, NULL, &o, false, &err), PF_OK);
+    assert_int_equal(pf_local_trainer_start(self, job, round, global, NULL, &o, false, &err),
+                     PF_OK);
 }
 
 static void test_the_thread_gives_what_the_function_gives(void **state)
@@ -298,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_seed_and_round_decide_every_bit),
         cmocka_unit_test(test_a_large_batch_is_cut_to_the_images_there_are),
         cmocka_unit_test(test_the_proximal_term_keeps_the_model_near),
+        cmocka_unit_test(test_a_teacher_is_listened_to_as_ordered),
         cmocka_unit_test(test_a_diverging_training_gives_no_update),
         cmocka_unit_test(test_the_received_model_is_evaluated_when_wanted),
         cmocka_unit_test(test_the_thread_gives_what_the_function_gives),
