@@ -147,6 +147,7 @@ static enum pf_status conclude(const struct coordinator_command *self, const str
         .seed = self->common.seed,
         .n_participants = result->n_participants,
         .update_bits = pf_options_update_bits(&self->rounds),
+        .distill = self->rounds.config.order.distill_weight,
         .array = self->array.array,
         .test_set = inputs->test_set,
         .n_checked = PF_CHECKED_IMAGES,

@@ -232,6 +232,7 @@ static enum pf_status conclude(const struct job *self, const struct pf_coordinat
         .seed = self->options.common.seed,
         .n_participants = self->options.participants,
         .update_bits = pf_options_update_bits(&self->options.rounds),
+        .distill = self->options.rounds.config.order.distill_weight,
         .array = self->options.array.array,
         .test_set = self->test,
         .n_checked = self->options.n_checked,

@@ -35,6 +35,8 @@ enum {
     KEY_L1,
     KEY_LABEL_SMOOTHING,
     KEY_PROXIMAL,
+    KEY_DISTILL,
+    KEY_DISTILL_TEMPERATURE,
 };
 
 static const struct argp_option options[] = {
@@ -91,6 +93,12 @@ static const struct argp_option options[] = {
     {"label-smoothing", KEY_LABEL_SMOOTHING, "X", 0, "share of the target spread evenly (0)", 0},
     {"proximal", KEY_PROXIMAL, "X", 0, "FedProx: weight of the distance to the global model (0)",
      0},
+    {"distill", KEY_DISTILL, "X", 0,
+     "weight of what the dense model says of each image, 0 to 1 (0: labels alone); participants "
+     "fetch it once",
+     0},
+    {"distill-temperature", KEY_DISTILL_TEMPERATURE, "T", 0, "softens what it says, 0.1 to 100 (4)",
+     0},
     {0},
 };
 
@@ -142,6 +150,12 @@ static error_t parse_training(int key, const char *arg, const struct argp_state 
         order->label_smoothing = pf_cli_real(state, "--label-smoothing", arg, 0, 0.9);
         break;
     case KEY_PROXIMAL: order->proximal = pf_cli_real(state, "--proximal", arg, 0, 1000); break;
+    case KEY_DISTILL: order->distill_weight = pf_cli_real(state, "--distill", arg, 0, 1); break;
+    case KEY_DISTILL_TEMPERATURE:
+        order->distill_temperature =
+            pf_cli_real(state, "--distill-temperature", arg, PF_MIN_ORDER_TEMPERATURE,
+                        PF_MAX_ORDER_TEMPERATURE);
+        break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;

@@ -31,7 +31,9 @@ struct pf_coordinator_config {
     const struct pf_model *model;
     const struct pf_dataset *test_set; /* NULL: no evaluation */
     struct pf_schedule schedule;
-    struct pf_training_order order; /* schedule_begin and _end are filled in per round */
+    /* schedule_begin and _end are filled in per round; distill_weight > 0: from `model`, which must
+     * be dense then. */
+    struct pf_training_order order;
     struct pf_server_optimiser_options optimiser;
     enum pf_aggregation aggregation;
     uint32_t min_cohort;        /* 0: two thirds of the roster; at least 3 when secure */
@@ -55,8 +57,9 @@ struct pf_coordinator_config {
 };
 
 /* FedAvg, secure aggregation of 16-bit values against a semi-malicious coordinator, one local epoch
- * a round, a cosine from 0.08 over each stage, three failed rounds, five minutes to join, ten
- * minutes a round, thirty seconds of silence, for keys and for unmasking. */
+ * a round, a cosine from 0.08 over each stage, no distillation (at T = 4 for who gives it weight),
+ * three failed rounds, five minutes to join, ten minutes a round, thirty seconds of silence, for
+ * keys and for unmasking. */
 void pf_coordinator_config_default(struct pf_coordinator_config *config);
 
 struct pf_coordinator_stage {

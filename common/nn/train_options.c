@@ -47,7 +47,7 @@ void pf_train_options_default(struct pf_train_options *options)
         .activations = PF_HALF,
         .seed = 1,
         .distill_weight = 0.9,
-        .distill_temperature = 4.0,
+        .distill_temperature = PF_DEFAULT_DISTILL_TEMPERATURE,
     };
 }
 

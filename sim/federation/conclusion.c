@@ -33,6 +33,7 @@ static void fill_in(const struct pf_conclusion_config *config, const struct pf_m
         .rounds = result->rounds_completed,
         .aggregation = result->aggregation,
         .update_bits = config->update_bits,
+        .distill = config->distill,
         .array = &conclusion->array,
         .epsilon = NAN,
         .seconds = config->seconds,

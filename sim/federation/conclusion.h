@@ -12,6 +12,7 @@ struct pf_conclusion_config {
     uint64_t seed;
     size_t n_participants;
     uint32_t update_bits; /* before masking; 32 when plain */
+    double distill;       /* weight; 0: none */
     struct pf_array array;
     const struct pf_dataset *test_set; /* NULL: accuracy on the array stays unknown */
     size_t n_checked;                  /* test images compared with the integer reference */

@@ -62,7 +62,7 @@ static json_t *summary_json(const struct pf_summary *self)
 {
     return json_pack(
         "{s:I, s:s?, s:o, s:I, s:I, s:s, s:{s:o, s:o, s:o, s:o}, s:{s:I, s:I}, s:o,"
-        " s:{s:o, s:o, s:o}, s:o, s:o, s:I}",
+        " s:{s:o, s:o, s:o}, s:o, s:o, s:I, s:f}",
         "seed", (json_int_t)self->seed, "data", self->data, "network", network_json(&self->network),
         "participants", (json_int_t)self->participants, "rounds", (json_int_t)self->rounds,
         "aggregation", pf_aggregation_name(self->aggregation), "accuracy_percent", "dense",
@@ -74,7 +74,7 @@ static json_t *summary_json(const struct pf_summary *self)
         "download_per_participant", count_or_null(self->bytes.download_per_participant),
         "dense_update", count_or_null(self->bytes.dense_update), "epsilon",
         real_or_null(self->epsilon), "seconds", real_or_null(self->seconds), "update_bits",
-        (json_int_t)self->update_bits);
+        (json_int_t)self->update_bits, "distill", self->distill);
 }
 
 enum pf_status pf_summary_json(const struct pf_summary *self, struct pf_buffer *text,
@@ -217,6 +217,8 @@ enum pf_status pf_summary_table(const struct pf_summary *self, struct pf_buffer 
         pf_network_describe(&self->network, network, sizeof network),
         self->data != NULL ? self->data : "no test set", self->participants, self->rounds,
         (unsigned long long)self->seed);
+    if (self->distill > 0)
+        put(&page, "distilled from the dense model, weight %g\n\n", self->distill);
     put_accuracy(&page, self);
     put_array(&page, self);
     put_transport(&page, self);

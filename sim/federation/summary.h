@@ -17,6 +17,7 @@ struct pf_summary {
     uint32_t rounds; /* completed */
     enum pf_aggregation aggregation;
     uint32_t update_bits; /* per coordinate before masking; 32 when plain */
+    double distill;       /* weight of the dense model's word in the retraining; 0: none */
     struct {
         double dense, combined, retrained, array; /* percent of the test set */
     } accuracy;

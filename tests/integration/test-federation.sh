@@ -53,6 +53,34 @@ run --out OTHER --seed 6 --quiet >/dev/null 2>other.log || fail "third run"
 cmp -s RUN/retrained.pfm OTHER/retrained.pfm && fail "another seed gave the same model"
 pass "another seed gives another model"
 
+# --- distillation from the dense model
+run --out TAUGHT --distill 0.9 >taught.txt 2>taught.log || fail "distilled run"
+run --out AGAIN_TAUGHT --distill 0.9 --quiet >/dev/null 2>taught2.log || fail "second distilled run"
+cmp TAUGHT/retrained.pfm AGAIN_TAUGHT/retrained.pfm || fail "the same seed distils to another model"
+cmp TAUGHT/dense.pfm RUN/dense.pfm || fail "another dense model"
+cmp -s TAUGHT/retrained.pfm RUN/retrained.pfm && fail "distillation changed nothing"
+holds RUN/summary.json 's["distill"] == 0' || fail "distill of a run without"
+holds TAUGHT/summary.json 's["distill"] == 0.9' || fail "distill of a distilled run"
+grep -q "distilled from the dense model, weight 0.9" taught.txt || fail "the table does not say so"
+"$packfed" inspect --json TAUGHT >inspected.json || fail "inspect"
+holds inspected.json '(s["run"]["distill_weight"], s["run"]["distill_temperature"],
+    s["summary"]["distill"]) == ("0.9", "4", 0.9)' || fail "what inspect says"
+pass "participants distil from the dense model"
+"$packfed" pretrain $tiny_network $tiny_data --epochs 1 --seed 5 --teacher TAUGHT/dense.pfm --out taught.pfm \
+    --json >pretrain.json 2>pretrain.log || fail "pretrain with a teacher"
+holds pretrain.json 's["distill"] == 0.9' || fail "distill of pretrain"
+"$packfed" pretrain $tiny_network $tiny_data --epochs 1 --seed 5 --out alone.pfm --quiet >/dev/null || fail "pretrain"
+"$packfed" pretrain $tiny_network $tiny_data --epochs 1 --seed 5 --teacher TAUGHT/dense.pfm --distill 0 \
+    --out unheard.pfm --quiet >/dev/null || fail "pretrain with an unheard teacher"
+cmp -s taught.pfm alone.pfm && fail "a teacher changed nothing"
+cmp alone.pfm unheard.pfm || fail "a teacher without weight changed something"
+pass "pretrain distils from a model file"
+refused 2 "distill: '1.5'" run --out BAD --distill 1.5
+refused 2 "distill-temperature: '0'" run --out BAD --distill 0.9 --distill-temperature 0
+refused 2 "distill is about a --teacher" "$packfed" pretrain $tiny_data --distill 0.5 --out m.pfm
+echo "no model" >junk.pfm
+refused 1 "junk.pfm: not a packfed model file" "$packfed" pretrain $tiny_data --teacher junk.pfm --out m.pfm
+
 refused 1 "RUN: .*(not empty|exists)" run --out RUN
 # --- all participants gone: there is nothing to wait for, least of all --join-timeout
 # shellcheck disable=SC2086

@@ -53,6 +53,15 @@ equals sums_compared 1
 equals updates_counted 8
 pass "plain sums"
 
+simulate --participants 9 --dimension 2000 --rounds 3
+alone=$(figure out.json bytes.download_mean)
+simulate --participants 9 --dimension 2000 --rounds 3 --distill 0.5
+equals sums_compared 3
+# One file of 2,000 floats more, not three.
+holds out.json "7000 < s['bytes']['download_mean'] - $alone < 12000" || fail "download: $alone without a teacher
+$(cat out.json)"
+pass "a teacher is fetched once in a run"
+
 "$packfed" federation --in-process --participants 6 --dimension 500 --quiet >out.log ||
     fail "no table"
 grep -q "sums equal to the plain ones, bit for bit: 1 of 1" out.log || fail "$(cat out.log)"

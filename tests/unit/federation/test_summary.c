@@ -128,6 +128,26 @@ static void test_table_shows_every_figure(void **state)
     pf_buffer_finish(&text);
 }
 
+static void test_distillation_is_told(void **state)
+{
+    (void)state;
+    struct pf_summary summary = example();
+    struct pf_buffer without = {0}, with = {0};
+    json_t *json = as_json(&summary);
+    assert_true(json_number_value(json_object_get(json, "distill")) == 0.0);
+    json_decref(json);
+    assert_int_equal(pf_summary_table(&summary, &without, NULL), PF_OK);
+    summary.distill = 0.9;
+    json = as_json(&summary);
+    assert_true(json_number_value(json_object_get(json, "distill")) == 0.9);
+    json_decref(json);
+    assert_int_equal(pf_summary_table(&summary, &with, NULL), PF_OK);
+    assert_non_null(memmem(with.bytes, with.length, "weight 0.9", 10));
+    assert_null(memmem(without.bytes, without.length, "distilled", 9));
+    pf_buffer_finish(&without);
+    pf_buffer_finish(&with);
+}
+
 static void test_saving_into_a_missing_folder_is_a_sentence(void **state)
 {
     (void)state;
@@ -143,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_json_has_the_promised_keys),
         cmocka_unit_test(test_unknown_figures_are_null),
         cmocka_unit_test(test_table_shows_every_figure),
+        cmocka_unit_test(test_distillation_is_told),
         cmocka_unit_test(test_saving_into_a_missing_folder_is_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
