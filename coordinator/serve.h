@@ -31,10 +31,9 @@ struct pf_coordinator_shell {
     struct pf_coordinator_session *session;
     struct pf_jobs *jobs;
 
-    struct pf_served_file model;   /* the current one */
-    struct pf_served_file teacher; /* empty without distillation */
-    struct pf_chunked_model
-        offered_teacher; /* the teacher as offers name it; chunk_hashes is owned */
+    struct pf_served_file model;             /* the current one */
+    struct pf_served_file teacher;           /* empty without distillation */
+    struct pf_chunked_model offered_teacher; /* as offers name it; its chunk_hashes are owned */
 
     struct pf_coordinator_traffic *traffic; /* [n_members] */
     struct pf_coordinator_traffic total,
