@@ -213,6 +213,7 @@ static enum pf_status configure(struct job *self, struct pf_federation_config *c
             "%zu participants with a fraction of %g each are more than the whole training "
             "set: give a smaller --fraction or fewer --participants",
             options->participants, config->partition.fraction);
+    pf_options_complete(&options->combine, &options->common, &options->array);
     PF_TRY(pf_schedule_plan(&options->combine.schedule, &config->coordinator.schedule, err));
     config->coordinator.run_folder = options->out;
     config->coordinator.model = self->dense;

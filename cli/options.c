@@ -38,6 +38,10 @@ enum {
     KEY_BETA,
     KEY_EVENTS,
     KEY_NO_ROW_PERMUTATION,
+    KEY_PACKER,
+    KEY_PACKER_EFFORT,
+    KEY_SALIENCY,
+    KEY_TILE_SLACK,
     KEY_ARRAY,
     KEY_ARRAY_ALPHA,
     KEY_CLOCK,
@@ -120,6 +124,7 @@ static error_t parse_data(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT: *self = (struct pf_options_data){0}; break;
     case KEY_DATA:
         self->source.kind = kinds[choice(state, "--data", arg, names, PF_ARRAY_LENGTH(names))];
+        self->given = true;
         break;
     case KEY_DATA_DIR: self->source.dir = arg; break;
     case KEY_SYNTHETIC_IMAGES:
@@ -284,6 +289,23 @@ static const struct argp_option combine_options[] = {
     {"alpha", KEY_ALPHA, "LIST", 0,
      "columns per group, one per block; 1 leaves a block dense (8,8,8)", 0},
     {"gamma", KEY_GAMMA, "X", 0, "conflicts per row allowed on average in a group (1.75)", 0},
+    {"packer", KEY_PACKER, "NAME", 0,
+     "how columns are grouped: kept-weight (default), published, dense-first, iterated, or "
+     "matching "
+     "(α = 2)",
+     0},
+    {"packer-effort", KEY_PACKER_EFFORT, "X", 0,
+     "how long kept-weight and iterated search, in nominal seconds per layer; counted in steps, so "
+     "the result is the same on every machine (0.25)",
+     0},
+    {"saliency", KEY_SALIENCY, "KIND", 0,
+     "what a weight is worth when pruning and grouping: magnitude (default), or output, its effect "
+     "on the layer's output",
+     0},
+    {"tile-slack", KEY_TILE_SLACK, "X", 0,
+     "where groups are a few more than a multiple of the array's columns: prune up to this share "
+     "of the weight to make them the multiple; 0 = never (0.02)",
+     0},
     {"stages", KEY_STAGES, "KIND", 0, "rising-alpha (default), published or paper", 0},
     {"rounds", KEY_ROUNDS, "N", 0, "retraining rounds over all stages", 0},
     {"density-factor", KEY_DENSITY_FACTOR, "X", 0,
@@ -295,6 +317,20 @@ static const struct argp_option combine_options[] = {
      "keep the order of filters (costs a switchbox between layers)", 0},
     {0},
 };
+
+static enum pf_packer packer(const struct argp_state *state, const char *text)
+{
+    const char *names[PF_N_PACKERS];
+    for (size_t i = 0; i < PF_N_PACKERS; i++) names[i] = pf_packer_name((enum pf_packer)i);
+    return (enum pf_packer)choice(state, "--packer", text, names, PF_N_PACKERS);
+}
+
+static enum pf_saliency saliency(const struct argp_state *state, const char *text)
+{
+    const char *names[PF_N_SALIENCIES];
+    for (size_t i = 0; i < PF_N_SALIENCIES; i++) names[i] = pf_saliency_name((enum pf_saliency)i);
+    return (enum pf_saliency)choice(state, "--saliency", text, names, PF_N_SALIENCIES);
+}
 
 static error_t parse_combine(int key, char *arg, struct argp_state *state)
 {
@@ -324,6 +360,12 @@ static error_t parse_combine(int key, char *arg, struct argp_state *state)
         self->target_density = pf_cli_real(state, "--target-density", arg, 0.001, 1);
         break;
     case KEY_NO_ROW_PERMUTATION: self->permute_rows = false; break;
+    case KEY_PACKER: self->packer.packer = packer(state, arg); break;
+    case KEY_PACKER_EFFORT:
+        self->packer.effort = pf_cli_real(state, "--packer-effort", arg, 0, PF_MAX_PACKER_EFFORT);
+        break;
+    case KEY_SALIENCY: self->saliency = saliency(state, arg); break;
+    case KEY_TILE_SLACK: self->tile_slack = pf_cli_real(state, "--tile-slack", arg, 0, 1); break;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -342,6 +384,13 @@ enum pf_status pf_options_fit_alpha(struct pf_schedule_options *self, uint32_t n
         return pf_fail(err, PF_INVALID, "--alpha has %u numbers but the network %u blocks",
                        self->n_blocks, n_blocks);
     return PF_OK;
+}
+
+void pf_options_complete(struct pf_options_combine *self, const struct pf_options_common *common,
+                         const struct pf_options_array *array)
+{
+    self->schedule.packer.seed = common->seed;
+    self->schedule.tile_columns = array->array.columns;
 }
 
 /* ---- array -------------------------------------------------------------------------------- */

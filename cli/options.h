@@ -28,6 +28,7 @@ extern const struct argp pf_options_common_argp;
 /* --data synthetic|cifar10|idx|mnist  --data-dir DIR  --synthetic-images N */
 struct pf_options_data {
     struct pf_data_source source; /* .seed is left 0: take it from common.seed */
+    bool given;                   /* --data was on the line */
 };
 extern const struct argp pf_options_data_argp;
 
@@ -68,8 +69,9 @@ extern const struct argp pf_options_rounds_argp;
 /* Bits per coordinate of an update before masking; 32 when plain. */
 uint32_t pf_options_update_bits(const struct pf_options_rounds *self);
 
-/* --alpha 1,4,8  --gamma 1.75  --stages rising-alpha|published|paper  --rounds N
- * --density-factor X  --no-row-permutation … */
+/* --alpha 1,4,8  --gamma 1.75  --packer NAME  --saliency KIND  --stages
+ * rising-alpha|published|paper
+ * --rounds N  --density-factor X  --no-row-permutation … */
 struct pf_options_combine {
     struct pf_schedule_options schedule; /* n_blocks: how many numbers --alpha had */
 };
@@ -78,6 +80,11 @@ extern const struct argp pf_options_combine_argp;
 /* Gives every block α = 8 when --alpha was not given; PF_INVALID when the numbers do not match. */
 PF_NODISCARD enum pf_status pf_options_fit_alpha(struct pf_schedule_options *self,
                                                  uint32_t n_blocks, struct pf_error *err);
+
+struct pf_options_array;
+/* What combining takes from other groups: the seed, and the width of a tile. */
+void pf_options_complete(struct pf_options_combine *self, const struct pf_options_common *common,
+                         const struct pf_options_array *array);
 
 /* --array 32x32  --array-alpha 8  --clock 150  --double-buffering */
 struct pf_options_array {

@@ -6,44 +6,34 @@
 #ifndef PF_COMMON_COMBINE_COMBINE_H
 #define PF_COMMON_COMBINE_COMBINE_H
 
-#include "common/model/model.h"
-
-struct pf_grouping {
-    uint32_t n_columns;
-    uint32_t n_groups;
-    uint32_t *group_of_column; /* [n_columns]; PF_NO_GROUP for columns without a nonzero */
-};
-
-void pf_grouping_finish(struct pf_grouping *self);
-
-/* ⌊gamma · N⌋: the conflicts a group may have.  N counts all rows, empty ones too.  A product that
- * rounding left less than 1e-6 below a whole number counts as that number (0.29 · 100 is 29). */
-size_t pf_conflict_limit(double gamma, uint32_t n_rows);
+#include "common/combine/packer.h"
 
 /* Keeps the `keep` weights of largest magnitude of weights[n], zeroes the others; ties go to the
  * lower index.  PF_INVALID, and nothing changed, when a weight is not finite. */
 PF_NODISCARD enum pf_status pf_prune_magnitude(float *weights, size_t n, size_t keep,
                                                struct pf_error *err);
 
-/* The published rule: start each column alone; take the lowest-index group that has any feasible
- * partner; merge the feasible partner that leaves the fewest empty rows (ties: lowest index);
- * repeat.  Over the whole matrix weights[N][K]; columns without a nonzero get no group.  Groups are
- * numbered by their lowest column.  The caller releases *grouping with pf_grouping_finish. */
-PF_NODISCARD enum pf_status pf_group_columns(const float *weights, uint32_t n_rows,
-                                             uint32_t n_columns, uint32_t alpha, double gamma,
-                                             struct pf_grouping *grouping, struct pf_error *err);
-
-/* Checks a grouping against the matrix it was made for, before its conflicts are pruned: every
- * column with a nonzero in one group and no other column in any, no group empty, none with more
- * than alpha columns or more conflicts than gamma allows.  PF_INVALID says which and where. */
-PF_NODISCARD enum pf_status pf_grouping_validate(const struct pf_grouping *self,
-                                                 const float *weights, uint32_t n_rows,
-                                                 uint32_t alpha, double gamma,
-                                                 struct pf_error *err);
-
 /* Per row and group of weights[N][K] only the weight of largest magnitude survives (ties: lowest
  * column).  Columns without a group are left alone.  Returns the number of weights pruned. */
 size_t pf_prune_conflicts(float *weights, uint32_t n_rows, const struct pf_grouping *grouping);
+
+/* What a weight is worth: which are pruned, which columns are grouped, which of a conflict
+ * survives. docs/column-combining.md says what each gives. */
+enum pf_saliency {
+    PF_SALIENCY_MAGNITUDE, /* |w|.  Default. */
+    PF_SALIENCY_OUTPUT, /* w² · γ²/(σ²+ε) of its filter · mean square of its input: what the layer's
+                         * normalised output changes by without it.  The mean square follows from
+                         * batch norm's parameters; no data is needed. */
+};
+#define PF_N_SALIENCIES 2u
+
+const char *pf_saliency_name(enum pf_saliency kind); /* "magnitude", "output" */
+
+/* worth[N][K] ≥ 0 of layer l of a dense model; 0 where the weight is 0. */
+void pf_layer_worth(const struct pf_model *dense, size_t l, enum pf_saliency kind, float *worth);
+
+/* Mean square of min(max(x, 0), 6) for x normal with this mean and deviation ≥ 0. */
+double pf_relu6_mean_square(double mean, double deviation);
 
 struct pf_combine_options {
     uint32_t alpha[PF_MAX_BLOCKS]; /* one per block of the network, 0 behind; 1 = leave as it is */
@@ -57,6 +47,13 @@ struct pf_combine_options {
      * which costs further weights in new conflicts. */
     bool keep_groups;
     bool permute_rows; /* rows of a layer in the order in which the next layer's groups read them */
+    struct pf_packer_options packer;
+    enum pf_saliency saliency;
+    /* Columns W of the array's tiles.  Where the groups are a few more than a multiple of W, the
+     * layer is pruned further until they are that multiple, if this costs at most tile_slack of
+     * what pruning left (as Σ worth).  0 = any number of groups. */
+    uint32_t tile_columns;
+    double tile_slack;
 };
 
 struct pf_combine_layer {
@@ -69,17 +66,34 @@ struct pf_combine_layer {
     uint32_t groups;         /* combined columns; = columns_before when not combined */
     uint32_t nonempty_rows;  /* after */
     double utilisation;      /* nonzeros ÷ (nonempty rows × groups) */
-    double weight_before;    /* Σ|w| as given */
-    double weight_kept;      /* Σ|w| after ÷ before; 1 for a layer that was all zeros */
+    uint32_t groups_bound;   /* no packer could need fewer; 0 for a layer that was not grouped */
+    uint32_t
+        groups_untiled; /* before further pruning for tile_columns; = groups when there was none */
+    double weight_before; /* Σ|w| as given */
+    double weight_kept;   /* Σ|w| after ÷ before; 1 for a layer that was all zeros */
+    double kept_bound;    /* Σ|w| that as many groups could keep of what was given, ÷ before */
+};
+
+/* What it takes to bring channels from where one array's rows leave them to where the groups of the
+ * next one read them, over all combined layers. */
+struct pf_switching {
+    size_t n_channels; /* that combined layers read */
+    size_t
+        n_misplaced; /* of them: not where the next array reads them, or read by several groups */
+    uint64_t n_switches; /* 2 × 2 switches of the networks that route any order, for the layers that
+                          * need one */
 };
 
 struct pf_combine_report {
     size_t n_layers;
     struct pf_combine_layer layers[PF_MAX_LAYERS];
+    struct pf_switching as_grouped;  /* with rows as they were */
+    struct pf_switching as_combined; /* with rows as they are now; the same unless permute_rows */
 };
 
 /* PF_INVALID: alpha outside 1…PF_MAX_ALPHA or not one per block, gamma outside 0…PF_MAX_ALPHA or
- * NaN, density outside (0, 1]. */
+ * NaN, density outside (0, 1], tile_slack outside 0…1, a packer's option beyond its limit,
+ * `matching` with an alpha above 2. */
 PF_NODISCARD enum pf_status pf_combine_options_validate(const struct pf_combine_options *self,
                                                         const struct pf_network *network,
                                                         struct pf_error *err);
@@ -115,5 +129,9 @@ PF_NODISCARD enum pf_status pf_model_reorder_rows(const struct pf_model *model,
                                                   const uint32_t *const *orders,
                                                   struct pf_model **reordered,
                                                   struct pf_error *err);
+
+PF_NODISCARD enum pf_status pf_model_switching(const struct pf_model *model,
+                                               struct pf_switching *switching,
+                                               struct pf_error *err);
 
 #endif

@@ -187,6 +187,56 @@ static enum pf_status order_channels(const struct pf_layer *next, uint32_t *orde
     return PF_OK;
 }
 
+/* ---- what lies between arrays ------------------------------------------------------------- */
+
+/* A Beneš network of 2 × 2 switches brings n inputs into any order (V. E. Beneš, 1965). */
+static uint64_t switches_for(uint32_t n_channels)
+{
+    uint64_t width = 2, stages = 1;
+    while (width < n_channels) {
+        width *= 2;
+        stages += 2;
+    }
+    return width / 2 * stages;
+}
+
+/* Channels of the packed layer `next` that do not come in the order in which its groups read them,
+ * or that several groups read. */
+static enum pf_status count_misplaced(const struct pf_layer *next, size_t *n_misplaced,
+                                      struct pf_error *err)
+{
+    uint32_t per_channel = next->n_columns / next->in_channels;
+    PF_CLEANUP(pf_freep) uint32_t *order = PF_ALLOC(next->in_channels, uint32_t);
+    if (order == NULL) return pf_no_memory(err, "permuting rows");
+    PF_TRY(order_channels(next, order, err));
+    for (uint32_t c = 0; c < next->in_channels; c++) {
+        const uint32_t *groups = next->packing->group_of_column + (size_t)c * per_channel;
+        bool split = false;
+        for (uint32_t k = 1; k < per_channel; k++) split |= groups[k] != groups[0];
+        *n_misplaced += order[c] != c || split;
+    }
+    return PF_OK;
+}
+
+enum pf_status pf_model_switching(const struct pf_model *model, struct pf_switching *switching,
+                                  struct pf_error *err)
+{
+    struct pf_switching sum = {0};
+    for (size_t l = 1; l < model->n_layers; l++) {
+        const struct pf_layer *next = &model->layers[l];
+        if (next->packing == NULL) continue;
+        size_t n_misplaced = 0;
+        PF_TRY(count_misplaced(next, &n_misplaced, err));
+        sum.n_channels += next->in_channels;
+        sum.n_misplaced += n_misplaced;
+        if (n_misplaced > 0) sum.n_switches += switches_for(next->in_channels);
+    }
+    *switching = sum;
+    return PF_OK;
+}
+
+/* ---- all layers --------------------------------------------------------------------------- */
+
 struct orders {
     uint32_t *items[PF_MAX_LAYERS]; /* NULL: as they are */
 };

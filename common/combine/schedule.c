@@ -22,7 +22,9 @@ void pf_schedule_options_default(struct pf_schedule_options *options)
                                             .beta = 0.2,
                                             .target_density = 0.2,
                                             .density_factor = 1.25,
-                                            .permute_rows = true};
+                                            .permute_rows = true,
+                                            .tile_slack = 0.02};
+    pf_packer_options_default(&options->packer);
 }
 
 static enum pf_status check_common(const struct pf_schedule_options *self, struct pf_error *err)
@@ -34,6 +36,8 @@ static enum pf_status check_common(const struct pf_schedule_options *self, struc
         if (self->alpha[b] == 0 || self->alpha[b] > PF_MAX_ALPHA)
             return pf_fail(err, PF_INVALID, "schedule: alpha = %u of block %u is outside 1…%u",
                            self->alpha[b], b + 1, PF_MAX_ALPHA);
+    for (uint32_t b = 0; b < self->n_blocks; b++)
+        PF_TRY(pf_packer_check_alpha(self->packer.packer, self->alpha[b], err));
     if (!(self->gamma >= 0.0 && self->gamma <= (double)PF_MAX_ALPHA))
         return pf_fail(err, PF_INVALID, "schedule: gamma = %g is outside 0…%u", self->gamma,
                        PF_MAX_ALPHA);
@@ -79,7 +83,12 @@ static struct pf_stage *add_stage(struct pf_schedule *self,
                                   const struct pf_schedule_options *options)
 {
     struct pf_stage *stage = &self->stages[self->n_stages++];
-    *stage = (struct pf_stage){.combine = {.gamma = options->gamma}, .schedule_end = 1.0};
+    *stage = (struct pf_stage){.combine = {.gamma = options->gamma,
+                                           .packer = options->packer,
+                                           .saliency = options->saliency,
+                                           .tile_columns = options->tile_columns,
+                                           .tile_slack = options->tile_slack},
+                               .schedule_end = 1.0};
     for (uint32_t b = 0; b < options->n_blocks; b++) {
         stage->combine.alpha[b] = options->alpha[b];
         stage->combine.density[b] = 1.0;

@@ -27,6 +27,11 @@ struct pf_schedule_options {
     double target_density; /* paper: ρ as a share of the combinable weights */
     double density_factor; /* rising-alpha: 1.25 */
     bool permute_rows;     /* after the last combining */
+    /* As in struct pf_combine_options, for every stage. */
+    struct pf_packer_options packer;
+    enum pf_saliency saliency;
+    uint32_t tile_columns;
+    double tile_slack;
 };
 
 struct pf_stage {

@@ -75,6 +75,18 @@ static void refuses_options_that_cannot_be_meant(void **state)
         options.density[1] = densities[i];
         expect_refusal(&options, "of block 2 is not above 0 and at most 1");
     }
+    options = good;
+    options.packer.packer = PF_PACKER_MATCHING;
+    expect_refusal(&options, "'matching' makes pairs, not groups of alpha = 8");
+    options = good;
+    options.packer.effort = -1.0;
+    expect_refusal(&options, "effort of -1");
+    options = good;
+    options.saliency = (enum pf_saliency)PF_N_SALIENCIES;
+    expect_refusal(&options, "saliency 2 is unknown");
+    options = good;
+    options.tile_slack = (double)NAN;
+    expect_refusal(&options, "tile slack of nan");
 }
 
 static void refuses_weights_that_are_not_finite(void **state)
@@ -268,6 +280,89 @@ static void a_packed_layer_of_zeros_keeps_a_place_it_had(void **state)
     assert_int_equal(packing->row_start[4], 1);
 }
 
+/* ---- whole tiles -------------------------------------------------------------------------- */
+
+/* One block of two layers of 96 filters; layer 2 has 17 groups with these options. */
+static struct pf_model *wide_model(void)
+{
+    const struct pf_network network = {.block_kind = PF_LAYER_SHIFT,
+                                       .n_blocks = 1,
+                                       .filters = {96},
+                                       .layers = {2},
+                                       .strides = {1},
+                                       .in_channels = 3,
+                                       .in_height = 4,
+                                       .in_width = 4,
+                                       .n_classes = 4};
+    struct pf_model *model = NULL;
+    assert_int_equal(pf_model_create(&network, NULL, &model, NULL), PF_OK);
+    pf_model_initialise(model, 1);
+    return model;
+}
+
+static struct pf_combine_options wide_options(uint32_t tile_columns, double slack)
+{
+    struct pf_combine_options options = {.alpha = {8},
+                                         .gamma = 0.5,
+                                         .density = {0.25},
+                                         .tile_columns = tile_columns,
+                                         .tile_slack = slack};
+    return options;
+}
+
+static void groups_beyond_a_tile_are_given_up_for_a_little_weight(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = wide_model();
+    struct pf_combine_report without, with;
+    struct pf_combine_options options = wide_options(0, 0.1);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *loose = combine(model, &options, &without);
+    uint32_t groups = without.layers[2].groups;
+    assert_true(groups > 16 && groups < 20);
+    assert_int_equal(without.layers[2].groups_untiled, groups);
+
+    options = wide_options(16, 0.1);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *tiled = combine(model, &options, &with);
+    assert_int_equal(with.layers[2].groups, 16);
+    assert_int_equal(with.layers[2].groups_untiled, groups);
+    /* A tenth of the worth after pruning is less than a tenth of all weights. */
+    assert_true(with.layers[2].nonzeros_after < without.layers[2].nonzeros_after);
+    assert_true(with.layers[2].nonzeros_after > without.layers[2].nonzeros_after * 8 / 10);
+}
+
+static void more_than_the_slack_is_not_given_up_for_a_tile(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = wide_model();
+    struct pf_combine_report free, none, far;
+    struct pf_combine_options options = wide_options(0, 0.0);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *a = combine(model, &options, &free);
+    options = wide_options(16, 0.0);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *b = combine(model, &options, &none);
+    assert_int_equal(none.layers[2].groups, free.layers[2].groups);
+    assert_int_equal(none.layers[2].nonzeros_after, free.layers[2].nonzeros_after);
+    options = wide_options(10, 0.05); /* 17 → 10 would cost far more */
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *c = combine(model, &options, &far);
+    assert_int_equal(far.layers[2].groups, free.layers[2].groups);
+    assert_int_equal(far.layers[2].nonzeros_after, free.layers[2].nonzeros_after);
+}
+
+static void bounds_stand_beside_what_was_reached(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = wide_model();
+    const struct pf_combine_options options = wide_options(0, 0.0);
+    struct pf_combine_report report;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = combine(model, &options, &report);
+    assert_int_equal(report.layers[0].groups_bound, 0);
+    assert_true(report.layers[0].kept_bound == 1.0);
+    for (size_t l = 1; l <= 2; l++) {
+        const struct pf_combine_layer *layer = &report.layers[l];
+        assert_true(layer->groups_bound >= 12 && layer->groups_bound <= layer->groups);
+        assert_true(layer->weight_kept <= layer->kept_bound && layer->kept_bound < 1.0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +375,9 @@ int main(void)
         cmocka_unit_test(groups_are_kept_only_where_nothing_asks_for_others),
         cmocka_unit_test(a_layer_is_never_left_without_a_weight),
         cmocka_unit_test(a_packed_layer_of_zeros_keeps_a_place_it_had),
+        cmocka_unit_test(groups_beyond_a_tile_are_given_up_for_a_little_weight),
+        cmocka_unit_test(more_than_the_slack_is_not_given_up_for_a_tile),
+        cmocka_unit_test(bounds_stand_beside_what_was_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

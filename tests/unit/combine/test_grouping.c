@@ -10,6 +10,22 @@
 
 #include "tests/unit/combine/combine_fixture.h"
 
+static enum pf_status group_published(const float *weights, uint32_t n_rows, uint32_t n_columns,
+                                      uint32_t alpha, double gamma, struct pf_grouping *grouping,
+                                      struct pf_error *err)
+{
+    const struct pf_packer_options options = {.packer = PF_PACKER_PUBLISHED};
+    const struct pf_grouping_rule rule = {alpha, gamma};
+    return pf_group_columns(weights, n_rows, n_columns, &rule, &options, grouping, err);
+}
+
+static enum pf_status validate(const struct pf_grouping *grouping, const float *weights,
+                               uint32_t n_rows, uint32_t alpha, double gamma, struct pf_error *err)
+{
+    const struct pf_grouping_rule rule = {alpha, gamma};
+    return pf_grouping_validate(grouping, weights, n_rows, &rule, err);
+}
+
 /* ---- worked by hand ----------------------------------------------------------------------- */
 
 /* Column:                              0  1  2  3  4  5 */
@@ -20,7 +36,7 @@ static void expect_groups(const float *weights, uint32_t n_rows, uint32_t n_colu
                           double gamma, const uint32_t *expected)
 {
     PF_CLEANUP(pf_grouping_finish) struct pf_grouping grouping = {0};
-    assert_int_equal(pf_group_columns(weights, n_rows, n_columns, alpha, gamma, &grouping, NULL),
+    assert_int_equal(group_published(weights, n_rows, n_columns, alpha, gamma, &grouping, NULL),
                      PF_OK);
     assert_int_equal(grouping.n_columns, n_columns);
     uint32_t n_groups = 0;
@@ -234,13 +250,13 @@ static void check_properties(uint64_t seed, uint32_t n_rows, uint32_t n_columns,
     PF_CLEANUP(pf_freep) float *given = random_matrix(seed, n_rows, n_columns, density);
     PF_CLEANUP(pf_grouping_finish) struct pf_grouping grouping = {0}, again = {0};
     struct pf_error err = {0};
-    assert_int_equal(pf_group_columns(weights, n_rows, n_columns, alpha, gamma, &grouping, &err),
+    assert_int_equal(group_published(weights, n_rows, n_columns, alpha, gamma, &grouping, &err),
                      PF_OK);
     assert_memory_equal(weights, given, n * sizeof *weights);
-    if (pf_grouping_validate(&grouping, weights, n_rows, alpha, gamma, &err) != PF_OK)
+    if (validate(&grouping, weights, n_rows, alpha, gamma, &err) != PF_OK)
         fail_msg("seed %llu, alpha %u, gamma %g: %s", (unsigned long long)seed, alpha, gamma,
                  err.text);
-    assert_int_equal(pf_group_columns(weights, n_rows, n_columns, alpha, gamma, &again, NULL),
+    assert_int_equal(group_published(weights, n_rows, n_columns, alpha, gamma, &again, NULL),
                      PF_OK);
     assert_memory_equal(grouping.group_of_column, again.group_of_column,
                         n_columns * sizeof(uint32_t));
@@ -275,7 +291,7 @@ static void a_wide_matrix_is_grouped_as_a_whole(void **state)
     PF_CLEANUP(pf_freep) float *weights = PF_ALLOC(2 * 2 * HALF, float);
     for (size_t k = 0; k < HALF; k++) weights[k] = weights[2 * HALF + HALF + k] = 1.0f;
     PF_CLEANUP(pf_grouping_finish) struct pf_grouping grouping = {0};
-    assert_int_equal(pf_group_columns(weights, 2, 2 * HALF, 8, 0.0, &grouping, NULL), PF_OK);
+    assert_int_equal(group_published(weights, 2, 2 * HALF, 8, 0.0, &grouping, NULL), PF_OK);
     assert_int_equal(grouping.n_groups, HALF);
 }
 
@@ -288,7 +304,7 @@ static void the_published_layer_packs_as_published(void **state)
     const double cells = 96.0 * 94.0;
     PF_CLEANUP(pf_freep) float *weights = random_matrix(7, 96, 94, 0.245);
     PF_CLEANUP(pf_grouping_finish) struct pf_grouping grouping = {0};
-    assert_int_equal(pf_group_columns(weights, 96, 94, 8, 0.5, &grouping, NULL), PF_OK);
+    assert_int_equal(group_published(weights, 96, 94, 8, 0.5, &grouping, NULL), PF_OK);
     double before = (double)count_nonzeros(weights, (size_t)96 * 94) / cells;
     pf_prune_conflicts(weights, 96, &grouping);
     double after = (double)count_nonzeros(weights, (size_t)96 * 94) / cells;
@@ -318,7 +334,7 @@ static void needs_as_many_groups_as_known_for_random_matrices(void **state)
             PF_CLEANUP(pf_freep)
             float *weights = random_matrix(seed, n_rows, n_columns, cases[i].density);
             PF_CLEANUP(pf_grouping_finish) struct pf_grouping grouping = {0};
-            assert_int_equal(pf_group_columns(weights, n_rows, n_columns, 8, 0.0, &grouping, NULL),
+            assert_int_equal(group_published(weights, n_rows, n_columns, 8, 0.0, &grouping, NULL),
                              PF_OK);
             sum += grouping.n_groups;
         }
@@ -356,9 +372,9 @@ static void refuses_broken_groupings(void **state)
         struct pf_grouping grouping = {
             .n_columns = 6, .n_groups = cases[i].n_groups, .group_of_column = groups};
         struct pf_error err = {0};
-        assert_int_equal(pf_grouping_validate(&grouping, &example[0][0], 4, cases[i].alpha,
-                                              cases[i].gamma, &err),
-                         PF_INVALID);
+        assert_int_equal(
+            validate(&grouping, &example[0][0], 4, cases[i].alpha, cases[i].gamma, &err),
+            PF_INVALID);
         if (strstr(err.text, cases[i].sentence) == NULL) fail_msg("case %zu says: %s", i, err.text);
     }
 }
@@ -368,7 +384,7 @@ static void accepts_a_grouping_at_its_limits(void **state)
     (void)state;
     uint32_t groups[6] = {0, 0, 1, 1, PF_NO_GROUP, 0};
     struct pf_grouping grouping = {.n_columns = 6, .n_groups = 2, .group_of_column = groups};
-    assert_int_equal(pf_grouping_validate(&grouping, &example[0][0], 4, 3, 0.5, NULL), PF_OK);
+    assert_int_equal(validate(&grouping, &example[0][0], 4, 3, 0.5, NULL), PF_OK);
 }
 
 static void refuses_rules_that_cannot_be_meant(void **state)
@@ -381,7 +397,7 @@ static void refuses_rules_that_cannot_be_meant(void **state)
     for (size_t i = 0; i < PF_ARRAY_LENGTH(cases); i++) {
         struct pf_grouping grouping = {0};
         assert_int_equal(
-            pf_group_columns(&example[0][0], 4, 6, cases[i].alpha, cases[i].gamma, &grouping, NULL),
+            group_published(&example[0][0], 4, 6, cases[i].alpha, cases[i].gamma, &grouping, NULL),
             PF_INVALID);
         assert_null(grouping.group_of_column);
     }

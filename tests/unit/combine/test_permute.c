@@ -171,6 +171,33 @@ static void channels_of_a_group_lie_side_by_side(void **state)
     assert_false(was_ordered);
 }
 
+static void once_permuted_nothing_is_left_to_switch(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = combined_model(PF_LAYER_SHIFT, 2, 0.5);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *permuted = permute(model);
+    struct pf_switching before = {0}, after = {0};
+    assert_int_equal(pf_model_switching(model, &before, NULL), PF_OK);
+    assert_int_equal(pf_model_switching(permuted, &after, NULL), PF_OK);
+    /* Layers 1 to 3 read 8 channels, layer 4 reads 12, for which a network of 16 is needed. */
+    assert_int_equal(before.n_channels, 36);
+    assert_true(before.n_misplaced > 10);
+    assert_int_equal(before.n_switches, 3 * (4 * 5) + 8 * 7);
+    assert_int_equal(after.n_channels, 36);
+    assert_int_equal(after.n_misplaced, 0);
+    assert_int_equal(after.n_switches, 0);
+}
+
+static void channels_in_several_groups_need_switches_in_any_order(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = combined_model(PF_LAYER_CONV3X3, 2, 0.5);
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *permuted = permute(model);
+    struct pf_switching after = {0};
+    assert_int_equal(pf_model_switching(permuted, &after, NULL), PF_OK);
+    assert_true(after.n_misplaced > 0 && after.n_switches > 0);
+}
+
 /* Hand-worked: the columns of layer 1 lie in groups 1 0 – 1 0 0 – 2, so channels are read in the
  * order 1 4 5 | 0 3 | 7 | 2 6, and the rows of the first convolution follow. */
 static void rows_follow_the_order_worked_out_by_hand(void **state)
@@ -311,6 +338,8 @@ int main(void)
         cmocka_unit_test(the_function_of_the_network_stays),
         cmocka_unit_test(packed_and_dense_layers_may_follow_each_other),
         cmocka_unit_test(channels_of_a_group_lie_side_by_side),
+        cmocka_unit_test(once_permuted_nothing_is_left_to_switch),
+        cmocka_unit_test(channels_in_several_groups_need_switches_in_any_order),
         cmocka_unit_test(rows_follow_the_order_worked_out_by_hand),
         cmocka_unit_test(conv3x3_channels_stand_by_their_first_group),
         cmocka_unit_test(permuting_twice_changes_nothing_more),
