@@ -54,6 +54,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* ---- the command -------------------------------------------------------------------------- */
 
+/* Only a sweep may leave --packer matching without an α that it can do. */
+static enum pf_status check_swept_alpha(struct combine_command *self, struct pf_error *err)
+{
+    struct pf_schedule_options *schedule = &self->combine.schedule;
+    const struct pf_sweep_axis *alpha = &self->sweep.alpha;
+    for (size_t i = 0; i < alpha->n; i++)
+        PF_TRY(pf_packer_check_alpha(schedule->packer.packer, (uint32_t)alpha->values[i], err));
+    for (uint32_t b = 0; b < schedule->n_blocks && alpha->n > 0; b++)
+        if (schedule->alpha[b] > 1) schedule->alpha[b] = 2;
+    return PF_OK;
+}
+
 /* What the last stage of the schedule does.  A schedule is asked for with rounds enough for any
  * number of stages: there is no retraining here. */
 static enum pf_status plan_last_stage(struct combine_command *self, const struct pf_model *model,
@@ -61,6 +73,7 @@ static enum pf_status plan_last_stage(struct combine_command *self, const struct
 {
     struct pf_schedule schedule;
     PF_TRY(pf_options_fit_alpha(&self->combine.schedule, model->network.n_blocks, err));
+    PF_TRY(check_swept_alpha(self, err));
     self->combine.schedule.rounds = 4 * PF_MAX_STAGES;
     pf_options_complete(&self->combine, &self->common, &self->array);
     PF_TRY(pf_schedule_plan(&self->combine.schedule, &schedule, err));
@@ -136,7 +149,7 @@ static enum pf_status run(const struct combine_command *self, const struct pf_mo
         return combine_and_print(self, model, options, test_set, progress, err);
     const struct pf_sweep_config config = {.model = model,
                                            .model_path = self->model,
-                                           .options = options,
+                                           .schedule = &self->combine.schedule,
                                            .array = &self->array.array,
                                            .test_set = test_set,
                                            .out = self->out,

@@ -57,20 +57,27 @@ struct point {
     double seconds;            /* of combining */
 };
 
-/* The options with the α, γ and density of the point.  Blocks whose α is 1 stay dense. */
-static struct pf_combine_options options_at(const struct pf_sweep_config *config,
-                                            const struct pf_sweep *sweep, struct point *point)
+/* The last stage of the schedule with the α, γ and density of the point.  Blocks whose α is 1 stay
+ * dense. */
+static enum pf_status plan(const struct pf_sweep_config *config, const struct pf_sweep *sweep,
+                           struct point *point, struct pf_combine_options *options,
+                           struct pf_error *err)
 {
-    struct pf_combine_options options = *config->options;
-    options.gamma = point->gamma;
-    for (uint32_t b = 0; b < config->model->network.n_blocks; b++) {
-        if (options.alpha[b] == 1) continue;
-        if (sweep->alpha.n > 0) options.alpha[b] = point->alpha;
-        if (sweep->density.n > 0) options.density[b] = point->density;
-        point->alpha = options.alpha[b];
-        point->density = options.alpha[b] > 1 ? options.density[b] : 1.0;
+    struct pf_schedule_options wanted = *config->schedule;
+    struct pf_schedule schedule;
+    if (sweep->gamma.n > 0) wanted.gamma = point->gamma;
+    for (uint32_t b = 0; b < wanted.n_blocks; b++)
+        if (wanted.alpha[b] > 1 && sweep->alpha.n > 0) wanted.alpha[b] = point->alpha;
+    PF_TRY(pf_schedule_plan(&wanted, &schedule, err));
+    *options = schedule.stages[schedule.n_stages - 1].combine;
+    for (uint32_t b = 0; b < wanted.n_blocks; b++) {
+        if (wanted.alpha[b] > 1 && sweep->density.n > 0) options->density[b] = point->density;
+        if (config->schedule->alpha[b] == 1) continue;
+        point->alpha = wanted.alpha[b];
+        point->density = options->density[b];
     }
-    return options;
+    point->gamma = wanted.gamma;
+    return PF_OK;
 }
 
 static enum pf_status evaluate(const struct pf_sweep_config *config, const struct pf_model *model,
@@ -91,7 +98,8 @@ static enum pf_status evaluate(const struct pf_sweep_config *config, const struc
 static enum pf_status measure(const struct pf_sweep_config *config, const struct pf_sweep *sweep,
                               struct point *point, struct pf_error *err)
 {
-    struct pf_combine_options options = options_at(config, sweep, point);
+    struct pf_combine_options options;
+    PF_TRY(plan(config, sweep, point, &options, err));
     PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
     struct pf_combine_report report;
     double started = pf_clock_seconds();
@@ -99,7 +107,7 @@ static enum pf_status measure(const struct pf_sweep_config *config, const struct
     point->seconds = pf_clock_seconds() - started;
     bool included[PF_MAX_LAYERS];
     for (size_t l = 0; l < report.n_layers; l++)
-        included[l] = pf_model_layer_alpha(config->model, l, config->options->alpha) > 1;
+        included[l] = pf_model_layer_alpha(config->model, l, config->schedule->alpha) > 1;
     point->row = pf_combine_total(&report, config->array, included);
     return evaluate(config, combined, point, err);
 }
@@ -173,14 +181,13 @@ static size_t axis_length(const struct pf_sweep_axis *axis)
     return PF_MAX(axis->n, (size_t)1);
 }
 
-/* Point i of the grid; density runs fastest.  An axis without values keeps what is there. */
-static struct point point_of(const struct pf_sweep *sweep, const struct pf_sweep_config *config,
-                             size_t i)
+/* Point i of the grid; density runs fastest.  What an axis without values has, the plan says. */
+static struct point point_of(const struct pf_sweep *sweep, size_t i)
 {
     size_t d = i % axis_length(&sweep->density);
     size_t g = i / axis_length(&sweep->density) % axis_length(&sweep->gamma);
     size_t a = i / axis_length(&sweep->density) / axis_length(&sweep->gamma);
-    struct point point = {.alpha = 1, .gamma = config->options->gamma, .density = 1.0};
+    struct point point = {.alpha = 1, .density = 1.0};
     if (sweep->alpha.n > 0) point.alpha = (uint32_t)sweep->alpha.values[a];
     if (sweep->gamma.n > 0) point.gamma = sweep->gamma.values[g];
     if (sweep->density.n > 0) point.density = sweep->density.values[d];
@@ -193,7 +200,7 @@ static enum pf_status take_point(const struct pf_sweep *sweep, const struct pf_s
                                  size_t i, struct pf_buffer *csv, json_t *points,
                                  struct pf_error *err)
 {
-    struct point point = point_of(sweep, config, i);
+    struct point point = point_of(sweep, i);
     PF_TRY(measure(config, sweep, &point, err));
     PF_TRY(append_point(csv, &point, err));
     if (config->out != NULL) PF_TRY(pf_file_write(config->out, csv->bytes, csv->length, 0666, err));

@@ -23,7 +23,7 @@ void pf_sweep_parse(struct pf_sweep *self, const struct argp_state *state, const
 struct pf_sweep_config {
     const struct pf_model *model;
     const char *model_path;
-    const struct pf_combine_options *options; /* of what is not swept */
+    const struct pf_schedule_options *schedule; /* of what is not swept; its last stage is done */
     const struct pf_array *array;
     const struct pf_dataset *test_set; /* NULL: no accuracy */
     const char *out;                   /* NULL, or where the table goes as CSV */
@@ -32,8 +32,9 @@ struct pf_sweep_config {
     const struct pf_progress *progress;
 };
 
-/* One line per combination, on stdout as they come and in `out`.  Every block has the same α, but
- * for blocks that the options leave dense. */
+/* One line per combination, on stdout as they come and in `out`: what `packfed combine` does with
+ * that α and γ, and to that density where one is given.  Every block has the same α, but for blocks
+ * that the schedule leaves dense. */
 PF_NODISCARD enum pf_status pf_sweep_run(const struct pf_sweep *self,
                                          const struct pf_sweep_config *config,
                                          struct pf_error *err);
