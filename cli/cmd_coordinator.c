@@ -114,6 +114,7 @@ static enum pf_status load_inputs(struct coordinator_command *self, struct input
     PF_TRY(load_keys(self, inputs, err));
     PF_TRY(pf_model_load(self->model, &inputs->model, err));
     pf_options_complete(&self->combine, &self->common, &self->array);
+    pf_options_fit_distillation(&self->rounds, inputs->model);
     PF_TRY(pf_options_fit_alpha(&self->combine.schedule, inputs->model->network.n_blocks, err));
     PF_TRY(pf_schedule_plan(&self->combine.schedule, &self->rounds.config.schedule, err));
     self->data.source.seed = self->common.seed;

@@ -276,6 +276,7 @@ static enum pf_status run(struct job *self, struct pf_error *err)
     PF_TRY(prepare_model(self, err));
     PF_TRY(
         pf_options_fit_alpha(&self->options.combine.schedule, self->dense->network.n_blocks, err));
+    pf_options_fit_distillation(&self->options.rounds, self->dense);
     struct pf_federation_config config;
     PF_TRY(configure(self, &config, err));
     PF_CLEANUP(pf_coordinator_result_finish) struct pf_coordinator_result result = {0};

@@ -309,7 +309,7 @@ static const struct argp_option combine_options[] = {
     {"stages", KEY_STAGES, "KIND", 0, "rising-alpha (default), published or paper", 0},
     {"rounds", KEY_ROUNDS, "N", 0, "retraining rounds over all stages", 0},
     {"density-factor", KEY_DENSITY_FACTOR, "X", 0,
-     "rising-alpha: prune to X/α of the weights before grouping (1.25)", 0},
+     "rising-alpha: prune to X/α of the weights before grouping (0.8 · (1 + γ))", 0},
     {"events", KEY_EVENTS, "N", 0, "published: pruning events (10)", 0},
     {"beta", KEY_BETA, "X", 0, "paper: share of the weights pruned at the first step (0.2)", 0},
     {"target-density", KEY_TARGET_DENSITY, "X", 0, "paper: share of the weights to end with", 0},

@@ -64,14 +64,19 @@ struct pf_options_rounds {
     /* 0 and < 0: the default of the optimiser, which may be named later on the line */
     double server_learning_rate;
     double server_momentum;
+    double distill; /* < 0: not given */
 };
 extern const struct argp pf_options_rounds_argp;
+
+/* The weight of distillation where --distill was not given: PF_DEFAULT_DISTILL_WEIGHT, but 0 for a
+ * model that is packed and so cannot teach. */
+void pf_options_fit_distillation(struct pf_options_rounds *self, const struct pf_model *model);
+
 /* Bits per coordinate of an update before masking; 32 when plain. */
 uint32_t pf_options_update_bits(const struct pf_options_rounds *self);
 
-/* --alpha 1,4,8  --gamma 1.75  --packer NAME  --saliency KIND  --stages
- * rising-alpha|published|paper
- * --rounds N  --density-factor X  --no-row-permutation … */
+/* --alpha 1,4,8  --gamma 1.75  --packer NAME  --saliency KIND  --rounds N  --density-factor X
+ * --stages rising-alpha|published|paper  --no-row-permutation … */
 struct pf_options_combine {
     struct pf_schedule_options schedule; /* n_blocks: how many numbers --alpha had */
 };

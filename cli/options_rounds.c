@@ -94,7 +94,8 @@ static const struct argp_option options[] = {
     {"proximal", KEY_PROXIMAL, "X", 0, "FedProx: weight of the distance to the global model (0)",
      0},
     {"distill", KEY_DISTILL, "X", 0,
-     "weight of what the dense model says of each image, 0 to 1 (0: labels alone); participants "
+     "weight of what the dense model says of each image, 0 to 1 (0.9; 0: labels alone); "
+     "participants "
      "fetch it once",
      0},
     {"distill-temperature", KEY_DISTILL_TEMPERATURE, "T", 0, "softens what it says, 0.1 to 100 (4)",
@@ -150,7 +151,6 @@ static error_t parse_training(int key, const char *arg, const struct argp_state 
         order->label_smoothing = pf_cli_real(state, "--label-smoothing", arg, 0, 0.9);
         break;
     case KEY_PROXIMAL: order->proximal = pf_cli_real(state, "--proximal", arg, 0, 1000); break;
-    case KEY_DISTILL: order->distill_weight = pf_cli_real(state, "--distill", arg, 0, 1); break;
     case KEY_DISTILL_TEMPERATURE:
         order->distill_temperature =
             pf_cli_real(state, "--distill-temperature", arg, PF_MIN_ORDER_TEMPERATURE,
@@ -232,7 +232,7 @@ static error_t parse_rounds(int key, char *arg, struct argp_state *state)
     struct pf_coordinator_config *config = &self->config;
     switch (key) {
     case ARGP_KEY_INIT:
-        *self = (struct pf_options_rounds){.server_momentum = -1};
+        *self = (struct pf_options_rounds){.server_momentum = -1, .distill = -1};
         pf_coordinator_config_default(config);
         break;
     case ARGP_KEY_SUCCESS: finish_rounds(state, self); break;
@@ -254,6 +254,9 @@ static error_t parse_rounds(int key, char *arg, struct argp_state *state)
         config->round_timeout_ms = seconds(state, "--round-timeout", arg, 0.1);
         break;
     case KEY_LIVENESS: config->liveness_ms = seconds(state, "--liveness", arg, 0.4); break;
+    case KEY_DISTILL:
+        config->order.distill_weight = self->distill = pf_cli_real(state, "--distill", arg, 0, 1);
+        break;
     case KEY_SERVER_OPTIMISER:
         pf_server_optimiser_default(optimiser_kind(state, arg), &config->optimiser);
         break;
@@ -276,3 +279,10 @@ uint32_t pf_options_update_bits(const struct pf_options_rounds *self)
 }
 
 const struct argp pf_options_rounds_argp = {.options = options, .parser = parse_rounds};
+
+void pf_options_fit_distillation(struct pf_options_rounds *self, const struct pf_model *model)
+{
+    if (self->distill < 0)
+        self->config.order.distill_weight =
+            pf_model_is_packed(model) ? 0.0 : PF_DEFAULT_DISTILL_WEIGHT;
+}

@@ -21,7 +21,6 @@ void pf_schedule_options_default(struct pf_schedule_options *options)
                                             .n_events = 10,
                                             .beta = 0.2,
                                             .target_density = 0.2,
-                                            .density_factor = 1.25,
                                             .permute_rows = true,
                                             .tile_slack = 0.02};
     pf_packer_options_default(&options->packer);
@@ -49,8 +48,8 @@ static enum pf_status check_kind(const struct pf_schedule_options *self, struct 
 {
     switch (self->kind) {
     case PF_STAGES_RISING_ALPHA:
-        if (!(self->density_factor > 0.0 && isfinite(self->density_factor)))
-            return pf_fail(err, PF_INVALID, "schedule: density factor %g is not above 0",
+        if (!(self->density_factor >= 0.0 && isfinite(self->density_factor)))
+            return pf_fail(err, PF_INVALID, "schedule: density factor %g is below 0",
                            self->density_factor);
         return PF_OK;
     case PF_STAGES_PUBLISHED:
@@ -116,6 +115,14 @@ static void share_rounds(struct pf_schedule *self, uint32_t rounds, size_t n_par
 
 /* ---- rising α ----------------------------------------------------------------------------- */
 
+/* Weights to keep before grouping, as a multiple of what the cells of groups of α columns hold.  A
+ * group may have γ conflicts per row, so (1 + γ) would just fit if all groups were alike; a fifth
+ * less leaves the packer a choice, and still fills nearly every cell. */
+static double density_factor(const struct pf_schedule_options *options)
+{
+    return options->density_factor > 0.0 ? options->density_factor : 0.8 * (1.0 + options->gamma);
+}
+
 static enum pf_status plan_rising(const struct pf_schedule_options *options,
                                   struct pf_schedule *self, struct pf_error *err)
 {
@@ -127,7 +134,7 @@ static enum pf_status plan_rising(const struct pf_schedule_options *options,
         for (uint32_t b = 0; b < options->n_blocks; b++) {
             combine->alpha[b] = PF_MIN(options->alpha[b], cap);
             if (combine->alpha[b] > 1)
-                combine->density[b] = fmin(1.0, options->density_factor / combine->alpha[b]);
+                combine->density[b] = fmin(1.0, density_factor(options) / combine->alpha[b]);
         }
         if (cap >= largest) break;
     }

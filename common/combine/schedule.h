@@ -7,13 +7,13 @@
 #define PF_MAX_STAGES 64u
 
 enum pf_stage_schedule {
-    PF_STAGES_RISING_ALPHA, /* α ← min(α, 2), min(α, 4), … target; density to (1.25 / α of the
+    PF_STAGES_RISING_ALPHA, /* α ← min(α, 2), min(α, 4), … target; density to 0.8·(1 + γ)/α of the
                              * stage); the learning rate restarts at each stage.  Default. */
-    PF_STAGES_PUBLISHED,    /* the authors' code: n events over the first half of the rounds, event
-                             * i prunes 0.8·(1 − (1 − i/n)³)·(1 − 1/α), regroups from scratch; one
-                             * learning-rate cycle over all */
-    PF_STAGES_PAPER,        /* Algorithm 1: prune the smallest β of what is left, group, retrain;
-                             * β ← 0.9·β until nonzeros ≤ ρ; then final rounds */
+    PF_STAGES_PUBLISHED, /* the authors' code: n events over the first half of the rounds, event
+                          * i prunes 0.8·(1 − (1 − i/n)³)·(1 − 1/α), regroups from scratch; one
+                          * learning-rate cycle over all */
+    PF_STAGES_PAPER,     /* Algorithm 1: prune the smallest β of what is left, group, retrain;
+                          * β ← 0.9·β until nonzeros ≤ ρ; then final rounds */
 };
 
 struct pf_schedule_options {
@@ -25,7 +25,7 @@ struct pf_schedule_options {
     uint32_t n_events;     /* published: 10 */
     double beta;           /* paper: 0.2 */
     double target_density; /* paper: ρ as a share of the combinable weights */
-    double density_factor; /* rising-alpha: 1.25 */
+    double density_factor; /* rising-alpha: prune to this ÷ α; 0: 0.8 · (1 + gamma) */
     bool permute_rows;     /* after the last combining */
     /* As in struct pf_combine_options, for every stage. */
     struct pf_packer_options packer;

@@ -46,7 +46,7 @@ void pf_train_options_default(struct pf_train_options *options)
         .augmentation = {.padding = 4, .flip = true},
         .activations = PF_HALF,
         .seed = 1,
-        .distill_weight = 0.9,
+        .distill_weight = PF_DEFAULT_DISTILL_WEIGHT,
         .distill_temperature = PF_DEFAULT_DISTILL_TEMPERATURE,
     };
 }

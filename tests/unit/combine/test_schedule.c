@@ -88,6 +88,7 @@ static void rising_alpha_doubles_up_to_the_target(void **state)
     (void)state;
     struct pf_schedule_options options = options_of(PF_STAGES_RISING_ALPHA);
     options.rounds = 32;
+    options.density_factor = 1.25;
     const struct pf_schedule schedule = plan(&options);
     static const uint32_t alphas[3][3] = {{1, 2, 2}, {1, 4, 4}, {1, 4, 8}};
     static const double densities[3][3] = {
@@ -103,6 +104,21 @@ static void rising_alpha_doubles_up_to_the_target(void **state)
             assert_int_equal(schedule.stages[i].combine.alpha[b], alphas[i][b]);
             assert_true(schedule.stages[i].combine.density[b] == densities[i][b]);
         }
+    }
+}
+
+static void rising_alpha_keeps_what_the_conflicts_allow(void **state)
+{
+    (void)state;
+    struct pf_schedule_options options = options_of(PF_STAGES_RISING_ALPHA);
+    static const double gammas[] = {0.0, 0.5, 1.75, 8.0};
+    for (size_t i = 0; i < PF_ARRAY_LENGTH(gammas); i++) {
+        options.gamma = gammas[i];
+        const struct pf_schedule schedule = plan(&options);
+        double factor = 0.8 * (1.0 + gammas[i]);
+        assert_true(schedule.stages[0].combine.density[0] == 1.0); /* α = 1 */
+        assert_true(schedule.stages[0].combine.density[1] == fmin(1.0, factor / 2.0));
+        assert_true(schedule.stages[2].combine.density[2] == fmin(1.0, factor / 8.0));
     }
 }
 
@@ -245,8 +261,8 @@ static void refuses_options_that_cannot_be_meant(void **state)
     options.gamma = NAN;
     expect_refusal(&options, "gamma");
     options = options_of(PF_STAGES_RISING_ALPHA);
-    options.density_factor = 0.0;
-    expect_refusal(&options, "density factor");
+    options.density_factor = -1.0;
+    expect_refusal(&options, "density factor -1");
     options = options_of(PF_STAGES_PUBLISHED);
     options.n_events = 0;
     expect_refusal(&options, "0 events");
@@ -273,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_plan_adds_up_and_only_gets_sparser),
         cmocka_unit_test(rising_alpha_doubles_up_to_the_target),
+        cmocka_unit_test(rising_alpha_keeps_what_the_conflicts_allow),
         cmocka_unit_test(rising_alpha_ends_at_targets_that_are_no_power_of_two),
         cmocka_unit_test(published_prunes_along_the_cubic_in_the_first_half),
         cmocka_unit_test(published_has_fewer_events_in_few_rounds),
