@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "common/base/memory.h"
@@ -138,8 +139,24 @@ static void measure(const struct instance *instance)
     }
 }
 
-int main(void)
+/* A line of 0 and 1 per row. */
+static int print_matrix(char **words)
 {
+    const struct instance instance = {.n_rows = (uint32_t)atoi(words[0]),
+                                      .n_columns = (uint32_t)atoi(words[1]),
+                                      .density = atof(words[2])};
+    PF_CLEANUP(pf_freep) float *weights = random_matrix(&instance, (uint64_t)atoi(words[3]));
+    for (size_t r = 0; r < instance.n_rows; r++) {
+        for (size_t k = 0; k < instance.n_columns; k++)
+            putchar(weights[r * instance.n_columns + k] != 0.0f ? '1' : '0');
+        putchar('\n');
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 6 && strcmp(argv[1], "--matrix") == 0) return print_matrix(argv + 2);
     static const struct instance instances[] = {
         {"no conflicts", 96, 94, 0.16, 0.0, {8, 0.0}},
         {"no conflicts", 128, 128, 0.10, 0.0, {8, 0.0}},
