@@ -54,7 +54,8 @@ void pf_schedule_options_default(struct pf_schedule_options *options);
 /* PF_INVALID with a sentence when an option of the kind chosen is out of range, when there are
  * fewer rounds than stages, or when beta is too small ever to reach the target density.
  *
- * rising-alpha: the rounds are shared evenly, the remainder goes to the last stage.
+ * rising-alpha: every stage but the last takes a tenth of the rounds and at least one, the last the
+ *   rest.
  * published: event i comes after ⌊(i − 1)·(rounds/2)/n⌋ rounds, the first one at once, since the
  *   model that comes in is trained; with fewer than n rounds in the first half there are as many
  *   events as rounds; the last stage lasts to the end.

@@ -93,7 +93,7 @@ static void rising_alpha_doubles_up_to_the_target(void **state)
     static const uint32_t alphas[3][3] = {{1, 2, 2}, {1, 4, 4}, {1, 4, 8}};
     static const double densities[3][3] = {
         {1, 0.625, 0.625}, {1, 0.3125, 0.3125}, {1, 0.3125, 0.15625}};
-    static const uint32_t rounds[3] = {10, 10, 12};
+    static const uint32_t rounds[3] = {3, 3, 26};
     assert_int_equal(schedule.n_stages, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(schedule.stages[i].rounds, rounds[i]);
