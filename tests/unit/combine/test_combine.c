@@ -310,19 +310,26 @@ static struct pf_combine_options wide_options(uint32_t tile_columns, double slac
     return options;
 }
 
+static struct pf_combine_report report_of(const struct pf_model *model,
+                                          const struct pf_combine_options *options)
+{
+    struct pf_combine_report report;
+    pf_model_destroy(combine(model, options, &report));
+    return report;
+}
+
 static void groups_beyond_a_tile_are_given_up_for_a_little_weight(void **state)
 {
     (void)state;
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = wide_model();
-    struct pf_combine_report without, with;
     struct pf_combine_options options = wide_options(0, 0.1);
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *loose = combine(model, &options, &without);
+    const struct pf_combine_report without = report_of(model, &options);
     uint32_t groups = without.layers[2].groups;
     assert_true(groups > 16 && groups < 20);
     assert_int_equal(without.layers[2].groups_untiled, groups);
 
     options = wide_options(16, 0.1);
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *tiled = combine(model, &options, &with);
+    const struct pf_combine_report with = report_of(model, &options);
     assert_int_equal(with.layers[2].groups, 16);
     assert_int_equal(with.layers[2].groups_untiled, groups);
     /* A tenth of the worth after pruning is less than a tenth of all weights. */
@@ -334,15 +341,14 @@ static void more_than_the_slack_is_not_given_up_for_a_tile(void **state)
 {
     (void)state;
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = wide_model();
-    struct pf_combine_report free, none, far;
     struct pf_combine_options options = wide_options(0, 0.0);
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *a = combine(model, &options, &free);
+    const struct pf_combine_report free = report_of(model, &options);
     options = wide_options(16, 0.0);
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *b = combine(model, &options, &none);
+    const struct pf_combine_report none = report_of(model, &options);
     assert_int_equal(none.layers[2].groups, free.layers[2].groups);
     assert_int_equal(none.layers[2].nonzeros_after, free.layers[2].nonzeros_after);
     options = wide_options(10, 0.05); /* 17 → 10 would cost far more */
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *c = combine(model, &options, &far);
+    const struct pf_combine_report far = report_of(model, &options);
     assert_int_equal(far.layers[2].groups, free.layers[2].groups);
     assert_int_equal(far.layers[2].nonzeros_after, free.layers[2].nonzeros_after);
 }
@@ -352,8 +358,7 @@ static void bounds_stand_beside_what_was_reached(void **state)
     (void)state;
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = wide_model();
     const struct pf_combine_options options = wide_options(0, 0.0);
-    struct pf_combine_report report;
-    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = combine(model, &options, &report);
+    const struct pf_combine_report report = report_of(model, &options);
     assert_int_equal(report.layers[0].groups_bound, 0);
     assert_true(report.layers[0].kept_bound == 1.0);
     for (size_t l = 1; l <= 2; l++) {
