@@ -104,11 +104,16 @@ PF_NODISCARD enum pf_status pf_reduce_groups(const struct pf_columns *columns, u
                                              uint32_t *group, uint32_t *n_groups,
                                              struct pf_error *err);
 
-/* Fewer groups by tabu search, for matrices that allow no conflicts; leaves others alone. */
-PF_NODISCARD enum pf_status pf_reduce_by_tabu(const struct pf_columns *columns, uint32_t enough,
-                                              uint64_t seed, struct pf_effort *effort,
-                                              uint32_t *group, uint32_t *n_groups,
-                                              struct pf_error *err);
+/* apart[n][n] ← 1 where two columns conflict; NULL when conflicts are allowed, or for so many
+ * columns that tabu search is out of the question. */
+PF_NODISCARD enum pf_status pf_columns_apart(const struct pf_columns *columns, uint8_t **apart,
+                                             struct pf_error *err);
+
+/* Fewer groups by tabu search, where no conflicts are allowed. */
+PF_NODISCARD enum pf_status pf_reduce_by_tabu(const struct pf_columns *columns,
+                                              const uint8_t *apart, uint32_t enough, uint64_t seed,
+                                              struct pf_effort *effort, uint32_t *group,
+                                              uint32_t *n_groups, struct pf_error *err);
 
 /* *bound: what no grouping can have less of; see pf_group_bounds. */
 PF_NODISCARD enum pf_status pf_columns_bound(const struct pf_columns *columns, uint32_t *bound,

@@ -108,7 +108,10 @@ static enum pf_status reduce_by_first_fit(const struct pf_columns *columns, uint
     pf_random_init(&self.random, seed, "iterated packer", 0);
     PF_TRY(iteration_init(&self, err));
     uint32_t n = *n_groups;
-    while (n > enough && effort->spent < effort->limit) {
+    /* A pass asks each column of half the groups, more or less; one that is beyond the effort is
+     * not begun. */
+    uint64_t pass = (uint64_t)columns->n * n / 2 * pf_open_groups_admit_cost(&self.groups);
+    while (n > enough && effort->spent + pass <= effort->limit) {
         order_columns(&self, n);
         first_fit(&self);
         n = self.groups.n;
@@ -124,12 +127,16 @@ enum pf_status pf_reduce_groups(const struct pf_columns *columns, uint32_t enoug
 {
     uint64_t begin = effort->spent, limit = effort->limit;
     uint64_t whole = limit - PF_MIN(begin, limit);
+    PF_CLEANUP(pf_freep) uint8_t *apart = NULL;
+    if (*n_groups <= enough) return PF_OK;
+    PF_TRY(pf_columns_apart(columns, &apart, err));
     for (uint64_t turn = 0; turn < 2 * N_TURNS; turn++) {
         effort->limit = begin + whole * (turn + 1) / (2 * N_TURNS);
         if (turn % 2 == 0)
             PF_TRY(reduce_by_first_fit(columns, enough, seed + turn, effort, group, n_groups, err));
-        else
-            PF_TRY(pf_reduce_by_tabu(columns, enough, seed + turn, effort, group, n_groups, err));
+        else if (apart != NULL)
+            PF_TRY(pf_reduce_by_tabu(columns, apart, enough, seed + turn, effort, group, n_groups,
+                                     err));
     }
     effort->limit = limit;
     return PF_OK;

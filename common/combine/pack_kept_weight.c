@@ -32,12 +32,12 @@ static enum pf_status fit_one_fewer(const struct pf_columns *columns, uint64_t s
     PF_CLEANUP(pf_slot_search_finish) struct pf_slot_search search = {0};
     PF_TRY(pf_slot_search_init(&search, columns, NULL, 0, *n_groups - 1, seed, err));
     pf_slot_search_place(&search, group);
-    uint64_t cost = pf_slot_search_cost(&search);
+    uint64_t cost = pf_slot_search_cost(&search) + (uint64_t)columns->n * columns->n_words;
     size_t excess = pf_slot_search_excess(&search);
     while (excess > 0 && effort->spent < effort->limit) {
         pf_slot_search_step(&search, FIT_NOISE);
         excess = pf_slot_search_excess(&search);
-        effort->spent += 2 * cost;
+        effort->spent += cost;
     }
     *fits = excess == 0;
     if (!*fits) return PF_OK;

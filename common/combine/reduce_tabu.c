@@ -22,7 +22,7 @@ struct tabu {
     struct pf_effort *effort;
     struct pf_random random;
     uint32_t n, k;
-    uint8_t *apart;       /* [n][n]: these two may not share a group */
+    const uint8_t *apart; /* [n][n]: these two may not share a group */
     uint32_t *members;    /* [k][alpha] */
     uint32_t *size;       /* [k] */
     uint8_t *n_apart;     /* [k][n]: members of the group that may not share it with this column */
@@ -39,7 +39,6 @@ struct move {
 
 static void tabu_finish(struct tabu *self)
 {
-    pf_free(self->apart);
     pf_free(self->members);
     pf_free(self->size);
     pf_free(self->n_apart);
@@ -49,22 +48,32 @@ static void tabu_finish(struct tabu *self)
 
 static enum pf_status tabu_init(struct tabu *self, uint32_t max_groups, struct pf_error *err)
 {
-    const struct pf_columns *columns = self->columns;
     size_t n = self->n;
-    self->apart = PF_ALLOC(n * n, uint8_t);
     self->size = PF_ALLOC(max_groups, uint32_t);
-    self->members = PF_ALLOC((size_t)max_groups * columns->alpha, uint32_t);
+    self->members = PF_ALLOC((size_t)max_groups * self->columns->alpha, uint32_t);
     self->n_apart = PF_ALLOC(n * max_groups, uint8_t);
     self->free_again = PF_ALLOC(n * max_groups, uint64_t);
     self->unplaced = PF_ALLOC(n, uint32_t);
-    if (self->apart == NULL || self->size == NULL || self->members == NULL ||
-        self->n_apart == NULL || self->free_again == NULL || self->unplaced == NULL)
+    if (self->size == NULL || self->members == NULL || self->n_apart == NULL ||
+        self->free_again == NULL || self->unplaced == NULL)
         return pf_no_memory(err, "grouping columns");
+    return PF_OK;
+}
+
+enum pf_status pf_columns_apart(const struct pf_columns *columns, uint8_t **apart,
+                                struct pf_error *err)
+{
+    size_t n = columns->n;
+    *apart = NULL;
+    if (columns->conflict_limit > 0 || n > MAX_COLUMNS) return PF_OK;
+    uint8_t *table = PF_ALLOC(n * n, uint8_t);
+    if (table == NULL) return pf_no_memory(err, "grouping columns");
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            self->apart[i * n + j] =
+            table[i * n + j] =
                 i != j && pf_count_common(pf_column_rows(columns, i), pf_column_rows(columns, j),
                                           columns->n_words) > 0;
+    *apart = table;
     return PF_OK;
 }
 
@@ -157,14 +166,13 @@ static bool search(struct tabu *self)
     return self->n_unplaced == 0;
 }
 
-enum pf_status pf_reduce_by_tabu(const struct pf_columns *columns, uint32_t enough, uint64_t seed,
-                                 struct pf_effort *effort, uint32_t *group, uint32_t *n_groups,
-                                 struct pf_error *err)
+enum pf_status pf_reduce_by_tabu(const struct pf_columns *columns, const uint8_t *apart,
+                                 uint32_t enough, uint64_t seed, struct pf_effort *effort,
+                                 uint32_t *group, uint32_t *n_groups, struct pf_error *err)
 {
-    if (columns->conflict_limit > 0 || columns->n > MAX_COLUMNS || *n_groups <= enough)
-        return PF_OK;
+    if (*n_groups <= enough) return PF_OK;
     PF_CLEANUP(tabu_finish)
-    struct tabu self = {.columns = columns, .effort = effort, .n = columns->n};
+    struct tabu self = {.columns = columns, .effort = effort, .n = columns->n, .apart = apart};
     pf_random_init(&self.random, seed, "tabu packer", 0);
     PF_TRY(tabu_init(&self, *n_groups - 1, err));
     while (*n_groups > enough) {
