@@ -61,8 +61,19 @@ static enum pf_status check_swept_alpha(struct combine_command *self, struct pf_
     const struct pf_sweep_axis *alpha = &self->sweep.alpha;
     for (size_t i = 0; i < alpha->n; i++)
         PF_TRY(pf_packer_check_alpha(schedule->packer.packer, (uint32_t)alpha->values[i], err));
-    for (uint32_t b = 0; b < schedule->n_blocks && alpha->n > 0; b++)
-        if (schedule->alpha[b] > 1) schedule->alpha[b] = 2;
+    uint32_t largest = 1;
+    for (uint32_t b = 0; b < schedule->n_blocks; b++) {
+        if (schedule->alpha[b] > 1 && alpha->n > 0) schedule->alpha[b] = 2;
+        bool differs = largest > 1 && schedule->alpha[b] > 1 && schedule->alpha[b] != largest;
+        if (self->sweep.wanted && differs)
+            return pf_fail(err, PF_INVALID,
+                           "--sweep has one α for all combined blocks: name it with alpha=LIST, or "
+                           "give --alpha one number beside the 1s");
+        largest = PF_MAX(largest, schedule->alpha[b]);
+    }
+    if (self->sweep.wanted && largest == 1)
+        return pf_fail(err, PF_INVALID,
+                       "--alpha leaves every block dense: there is nothing to sweep");
     return PF_OK;
 }
 
@@ -202,5 +213,9 @@ int pf_cmd_combine(int argc, char **argv)
     struct pf_combine_options order;
     if (plan_last_stage(&self, model, &order, &err) != PF_OK) return pf_cli_usage("combine", &err);
     if (run(&self, model, &order, &err) != PF_OK) return pf_cli_fail("combine", &err);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        (void)pf_fail_errno(&err, PF_IO, "the table could not be written to standard output");
+        return pf_cli_fail("combine", &err);
+    }
     return PF_EXIT_OK;
 }

@@ -123,7 +123,7 @@ static void print_heading(const struct pf_sweep_config *config)
 static void print_point(const struct pf_sweep_config *config, const struct point *point)
 {
     char columns[32], bound[32], tiles[32];
-    printf("%2u  %5.2f  %6.1f %%  %8s   %8s  %7s  %7.1f %%  %7.1f %%", point->alpha, point->gamma,
+    printf("%2u  %5.3g  %6.1f %%  %8s   %8s  %7s  %7.1f %%  %7.1f %%", point->alpha, point->gamma,
            100.0 * point->density, pf_text_thousands(columns, point->row.columns_after),
            pf_text_thousands(bound, point->row.columns_bound),
            pf_text_thousands(tiles, point->row.tiles_after),

@@ -34,6 +34,7 @@ struct pf_combine_row pf_combine_total(const struct pf_combine_report *report,
                                        const struct pf_array *array, const bool *included)
 {
     struct pf_combine_row total = {0};
+    bool bounded = true; /* not where a layer kept the groups it had */
     for (size_t l = 0; l < report->n_layers; l++) {
         if (included != NULL && !included[l]) continue;
         struct pf_combine_row row = pf_combine_row_of(&report->layers[l], array);
@@ -41,7 +42,8 @@ struct pf_combine_row pf_combine_total(const struct pf_combine_report *report,
         total.nonzeros_after += row.nonzeros_after;
         total.columns_before += row.columns_before;
         total.columns_after += row.columns_after;
-        /* A layer that was not grouped has the columns it has. */
+        /* A layer that is not combined has the columns it has. */
+        bounded &= report->layers[l].alpha == 1 || row.columns_bound > 0;
         total.columns_bound += row.columns_bound > 0 ? row.columns_bound : row.columns_after;
         total.tiles_before += row.tiles_before;
         total.tiles_after += row.tiles_after;
@@ -50,6 +52,7 @@ struct pf_combine_row pf_combine_total(const struct pf_combine_report *report,
         total.weight_after += row.weight_after;
         total.weight_bound += row.weight_bound;
     }
+    if (!bounded) total.columns_bound = 0;
     return total;
 }
 

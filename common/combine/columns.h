@@ -88,7 +88,7 @@ void pf_open_groups_join(struct pf_open_groups *self, uint32_t group, uint32_t c
                          uint32_t shared);
 
 /* How one packer sorts columns into groups: group[columns->n] ← 0 … *n_groups − 1, in any order,
- * none empty, each feasible. */
+ * each feasible; a search may leave some empty. */
 typedef enum pf_status pf_packer_function(const struct pf_columns *columns, const float *worth,
                                           uint32_t n_columns,
                                           const struct pf_packer_options *options, uint32_t *group,

@@ -60,7 +60,7 @@ struct pf_combine_layer {
     uint32_t n_rows, n_columns;
     uint32_t alpha;          /* of the packing; 1 for a layer without */
     size_t nonzeros_before;  /* as given */
-    size_t nonzeros_pruned;  /* after magnitude pruning */
+    size_t nonzeros_pruned;  /* after pruning, for tiles too */
     size_t nonzeros_after;   /* after conflict pruning */
     uint32_t columns_before; /* nonempty columns before combining (of the matrix as given) */
     uint32_t groups;         /* combined columns; = columns_before when not combined */

@@ -153,7 +153,8 @@ static enum pf_status try_keeping(const struct matrix *matrix, const struct pf_l
     return PF_OK;
 }
 
-/* Prunes further until the groups fill whole tiles, if the slack allows it; as little as does. */
+/* Prunes further until the groups fill whole tiles, if the slack allows it; how much it takes is
+ * found by halving, a few times, and each time the packer searches anew. */
 static enum pf_status fill_tiles(struct matrix *matrix, const struct pf_layer_order *order,
                                  struct pf_grouping *grouping, struct pf_error *err)
 {
@@ -195,11 +196,12 @@ static enum pf_status regroup(const struct pf_layer *given, struct matrix *matri
     if (report->nonzeros_pruned > 0) {
         struct pf_group_bounds bounds;
         PF_TRY(group(matrix, order, &grouping, err));
+        report->groups_untiled = grouping.n_groups;
+        PF_TRY(fill_tiles(matrix, order, &grouping, err));
+        report->nonzeros_pruned = count_nonzeros(matrix->worth, n);
         PF_TRY(pf_group_bounds(matrix->worth, n_rows, n_columns, &order->rule, grouping.n_groups,
                                &bounds, err));
         report->groups_bound = bounds.groups;
-        report->groups_untiled = grouping.n_groups;
-        PF_TRY(fill_tiles(matrix, order, &grouping, err));
         PF_TRY(pf_kept_bound(matrix->weights, n_rows, n_columns, grouping.n_groups,
                              &report->kept_bound, err));
         pf_prune_conflicts(matrix->worth, n_rows, &grouping);

@@ -69,7 +69,8 @@ static uint32_t grow_set(struct conflict_graph *self, uint32_t first)
     memcpy(self->candidates, self->edges + first * self->n_words,
            self->n_words * sizeof *self->candidates);
     uint32_t size = 1;
-    for (uint32_t next; (next = choose_candidate(self)) < self->n; size++)
+    /* Any set grown so far is a bound, so the search may end anywhere. */
+    for (uint32_t next; self->work_left > 0 && (next = choose_candidate(self)) < self->n; size++)
         for (size_t w = 0; w < self->n_words; w++)
             self->candidates[w] &= self->edges[next * self->n_words + w];
     return size;

@@ -48,7 +48,7 @@ static enum pf_status iteration_init(struct iteration *self, struct pf_error *er
     return pf_open_groups_init(&self->groups, self->columns, err);
 }
 
-/* rank ← the groups by falling key, by insertion: they are nearly in order after a few turns. */
+/* rank ← the groups by falling key, ties as they are, by insertion. */
 static void sort_falling(uint32_t *rank, uint32_t n, const uint32_t *key)
 {
     for (uint32_t i = 1; i < n; i++) {
@@ -128,7 +128,7 @@ enum pf_status pf_reduce_groups(const struct pf_columns *columns, uint32_t enoug
     uint64_t begin = effort->spent, limit = effort->limit;
     uint64_t whole = limit - PF_MIN(begin, limit);
     PF_CLEANUP(pf_freep) uint8_t *apart = NULL;
-    if (*n_groups <= enough) return PF_OK;
+    if (*n_groups <= enough || begin >= limit) return PF_OK;
     PF_TRY(pf_columns_apart(columns, &apart, err));
     for (uint64_t turn = 0; turn < 2 * N_TURNS; turn++) {
         effort->limit = begin + whole * (turn + 1) / (2 * N_TURNS);

@@ -45,9 +45,10 @@ enum pf_status pf_packer_check_alpha(enum pf_packer packer, uint32_t alpha, stru
                    alpha);
 }
 
-/* Numbers groups by their lowest column: groups[n] of the nonempty columns, which ascend. */
-static void number_groups(const struct pf_columns *columns, const uint32_t *group,
-                          uint32_t *new_number, uint32_t *group_of_column)
+/* Numbers groups by their lowest column, closing up over empty ones: group[n] of the nonempty
+ * columns, which ascend.  Returns how many there are. */
+static uint32_t number_groups(const struct pf_columns *columns, const uint32_t *group,
+                              uint32_t *new_number, uint32_t *group_of_column)
 {
     for (uint32_t g = 0; g < columns->n; g++) new_number[g] = PF_NO_GROUP;
     uint32_t n = 0;
@@ -56,6 +57,7 @@ static void number_groups(const struct pf_columns *columns, const uint32_t *grou
         if (*number == PF_NO_GROUP) *number = n++;
         group_of_column[columns->number[c]] = *number;
     }
+    return n;
 }
 
 enum pf_status pf_group_columns(const float *worth, uint32_t n_rows, uint32_t n_columns,
@@ -78,7 +80,8 @@ enum pf_status pf_group_columns(const float *worth, uint32_t n_rows, uint32_t n_
         PF_TRY(packers[options->packer].pack(&columns, worth, n_columns, options, group, &n_groups,
                                              err));
     for (uint32_t k = 0; k < n_columns; k++) group_of_column[k] = PF_NO_GROUP;
-    number_groups(&columns, group, new_number, group_of_column);
+    /* A search may have left a group without a column, which is one fewer. */
+    n_groups = number_groups(&columns, group, new_number, group_of_column);
     *grouping = (struct pf_grouping){
         .n_columns = n_columns, .n_groups = n_groups, .group_of_column = group_of_column};
     group_of_column = NULL;

@@ -1,4 +1,5 @@
 /* What a weight is worth. */
+#include <float.h>
 #include <math.h>
 
 #include "common/combine/combine.h"
@@ -20,17 +21,19 @@ double pf_relu6_mean_square(double mean, double deviation)
         return x * x;
     }
     double low = -mean / deviation, high = (6.0 - mean) / deviation;
-    double inside = 0.5 * (erfc(-high / sqrt(2.0)) - erfc(-low / sqrt(2.0)));
-    double above = 0.5 * erfc(high / sqrt(2.0));
+    double below = 0.5 * erfc(-low / sqrt(2.0)), above = 0.5 * erfc(high / sqrt(2.0));
+    double inside = 1.0 - below - above;
     const double scale = 1.0 / sqrt(2.0 * M_PI);
     double density_low = scale * exp(-0.5 * low * low),
            density_high = scale * exp(-0.5 * high * high);
-    /* With x = mean + deviation · z: ∫ z φ = φ(low) − φ(high), ∫ z² φ = ∫ φ + low φ(low) − high
-     * φ(high). */
+    /* With x = mean + deviation · z: ∫ z φ = φ(low) − φ(high),
+     * ∫ z² φ = ∫ φ + low φ(low) − high φ(high). */
     double first = density_low - density_high;
     double second = inside + low * density_low - high * density_high;
-    return mean * mean * inside + 2.0 * mean * deviation * first + deviation * deviation * second +
-           36.0 * above;
+    double square = mean * mean * inside + 2.0 * mean * deviation * first +
+                    deviation * deviation * second + 36.0 * above;
+    /* Far from 0 … 6 the terms nearly cancel, and rounding may leave what cannot be. */
+    return fmin(fmax(square, 0.0), 36.0);
 }
 
 /* Mean square of input channel c of layer l ≥ 1: batch norm gives the layer before mean β and
@@ -58,8 +61,9 @@ void pf_layer_worth(const struct pf_model *dense, size_t l, enum pf_saliency kin
         double square = outputs ? input_mean_square(dense, l, k / per_channel) : 1.0;
         for (size_t r = 0; r < layer->out_channels; r++) {
             double w = fabs((double)layer->weight[r * n_columns + k]);
-            double value = outputs ? w * w * filter_scale(layer, r) * square : w;
-            worth[r * n_columns + k] = (float)value;
+            float value = (float)(outputs ? w * w * filter_scale(layer, r) * square : w);
+            /* A weight that is there is worth something, or a layer could lose all of them. */
+            worth[r * n_columns + k] = w > 0.0 ? fmaxf(value, FLT_MIN) : 0.0f;
         }
     }
 }

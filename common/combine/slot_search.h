@@ -52,8 +52,8 @@ PF_NODISCARD enum pf_status pf_slot_search_init(struct pf_slot_search *self,
                                                 struct pf_error *err);
 void pf_slot_search_finish(struct pf_slot_search *self);
 
-/* Places columns by group[n]; those of groups that do not exist, or are full, where there is room.
- */
+/* Places columns by group[n]; those of groups that do not exist, where there is room.  No group has
+ * more than alpha. */
 void pf_slot_search_place(struct pf_slot_search *self, const uint32_t *group);
 
 /* group[n] ← where the columns are. */

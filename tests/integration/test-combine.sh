@@ -53,6 +53,12 @@ assert int(rows[5]["columns"]) < int(rows[4]["columns"])' || fail "sweep.csv: fi
 # shellcheck disable=SC2086
 "$packfed" combine dense.pfm --alpha 1,8 --sweep alpha=8 $tiny_data --data synthetic --json -q >sweep.json || fail "sweep --json"
 holds sweep.json 'len(s["points"]) == 1 and 0 <= s["points"][0]["accuracy_percent"] <= 100' || fail "sweep --json: figures"
+refused 2 "one α for all" "$packfed" combine dense.pfm --alpha 4,8 --sweep gamma=0,1
+refused 2 "nothing to sweep" "$packfed" combine dense.pfm --alpha 1,1 --sweep gamma=0,1
+if [ -c /dev/full ]; then
+    "$packfed" combine dense.pfm >/dev/full 2>err.log && fail "a full disk was not noticed"
+    grep -q "standard output" err.log || fail "full disk: $(cat err.log)"
+fi
 refused 2 "alpha.*'x'" "$packfed" combine dense.pfm --sweep alpha=1,x
 refused 2 "alpha=LIST, gamma=LIST" "$packfed" combine dense.pfm --sweep beta=1
 refused 2 "makes pairs" "$packfed" combine dense.pfm --packer matching --sweep alpha=2,4

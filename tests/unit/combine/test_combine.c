@@ -332,6 +332,8 @@ static void groups_beyond_a_tile_are_given_up_for_a_little_weight(void **state)
     const struct pf_combine_report with = report_of(model, &options);
     assert_int_equal(with.layers[2].groups, 16);
     assert_int_equal(with.layers[2].groups_untiled, groups);
+    assert_true(with.layers[2].groups_bound <= 16);
+    assert_true(with.layers[2].nonzeros_pruned < without.layers[2].nonzeros_pruned);
     /* A tenth of the worth after pruning is less than a tenth of all weights. */
     assert_true(with.layers[2].nonzeros_after < without.layers[2].nonzeros_after);
     assert_true(with.layers[2].nonzeros_after > without.layers[2].nonzeros_after * 8 / 10);

@@ -133,6 +133,26 @@ static void without_effort_a_search_is_what_it_started_from_or_better(void **sta
     }
 }
 
+/* A search that is cut off anywhere has a grouping to show, without a group that lost its last
+ * column. */
+static void a_search_may_be_cut_off_anywhere(void **state)
+{
+    (void)state;
+    struct pf_packer_options options = options_for(PF_PACKER_KEPT_WEIGHT);
+    for (uint64_t seed = 0; seed < 3000; seed++) {
+        uint32_t n_rows = 5 + (uint32_t)(seed % 7), n_columns = 9 + (uint32_t)(seed % 11);
+        PF_CLEANUP(pf_freep)
+        float *worth = random_matrix(seed, n_rows, n_columns, 0.1 + 0.05 * (double)(seed % 9));
+        options.seed = seed;
+        options.effort = 1e-6 * (double)(seed % 13);
+        PF_CLEANUP(pf_grouping_finish)
+        struct pf_grouping found =
+            group(worth, n_rows, n_columns, (struct pf_grouping_rule){3, 0.25 * (double)(seed % 3)},
+                  options);
+        assert_true(found.n_groups <= n_columns);
+    }
+}
+
 static void options_beyond_their_limits_are_refused(void **state)
 {
     (void)state;
@@ -381,6 +401,7 @@ int main(void)
         cmocka_unit_test(every_packer_numbers_groups_by_their_lowest_column),
         cmocka_unit_test(no_packer_minds_a_matrix_of_zeros_or_of_one_column),
         cmocka_unit_test(without_effort_a_search_is_what_it_started_from_or_better),
+        cmocka_unit_test(a_search_may_be_cut_off_anywhere),
         cmocka_unit_test(options_beyond_their_limits_are_refused),
         cmocka_unit_test(matching_refuses_more_columns_than_it_can_finish),
         cmocka_unit_test(on_tiny_matrices_the_searches_find_the_best_of_all_groupings),

@@ -153,6 +153,69 @@ static void the_survivors_are_weights_of_the_model(void **state)
     assert_int_equal(n, layer->n_weights);
 }
 
+/* Nothing is pruned here, so on each row the whole group competes. */
+static void conflicts_are_decided_by_worth(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = random_model(PF_LAYER_SHIFT, 6);
+    const struct pf_combine_options options = {.alpha = {8, 8},
+                                               .gamma = 8.0,
+                                               .density = {1.0, 1.0},
+                                               .saliency = PF_SALIENCY_OUTPUT,
+                                               .packer = {.effort = 0.01, .seed = 1}};
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
+    assert_int_equal(pf_model_combine(model, &options, &combined, NULL, NULL), PF_OK);
+    const struct pf_packing *packing = combined->layers[4].packing;
+    assert_int_equal(packing->n_groups, 2);
+    float worth[144];
+    pf_layer_worth(model, 4, PF_SALIENCY_OUTPUT, worth);
+    size_t n_unlike_magnitude = 0;
+    for (size_t r = 0; r < 12; r++) {
+        for (uint32_t i = packing->row_start[r]; i < packing->row_start[r + 1]; i++) {
+            uint32_t kept = packing->column[i];
+            for (uint32_t k = 0; k < 12; k++) {
+                if (packing->group_of_column[k] != packing->group_of_column[kept]) continue;
+                assert_true(worth[r * 12 + k] <= worth[r * 12 + kept]);
+                n_unlike_magnitude += fabsf(model->layers[4].weight[r * 12 + k]) >
+                                      fabsf(model->layers[4].weight[r * 12 + kept]);
+            }
+        }
+    }
+    assert_true(n_unlike_magnitude > 0);
+}
+
+/* What the layer before gives is 0 but for rounding; its readers keep their weights all the same.
+ */
+static void a_layer_whose_weights_are_worth_next_to_nothing_keeps_them(void **state)
+{
+    (void)state;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *model = random_model(PF_LAYER_SHIFT, 7);
+    for (size_t r = 0; r < 12; r++) {
+        model->layers[3].gamma[r] = 0.01f;
+        model->layers[3].beta[r] = -0.5f;
+    }
+    struct pf_combine_options options = {
+        .alpha = {2, 8}, .gamma = 8.0, .density = {1.0, 1.0}, .saliency = PF_SALIENCY_OUTPUT};
+    struct pf_combine_report report;
+    PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
+    assert_int_equal(pf_model_combine(model, &options, &combined, &report, NULL), PF_OK);
+    assert_int_equal(report.layers[4].nonzeros_pruned, 144);
+    assert_int_equal(combined->layers[4].n_weights, 2 * 12); /* one per row of two groups */
+}
+
+static void the_mean_square_is_never_beyond_what_can_be(void **state)
+{
+    (void)state;
+    static const double means[] = {-1e30, -40.0, -9.0, -3.0, 0.0, 9.0, 1e30};
+    static const double deviations[] = {1e-13, 1e-3, 1.0, 50.0, 1e30};
+    for (size_t m = 0; m < PF_ARRAY_LENGTH(means); m++) {
+        for (size_t d = 0; d < PF_ARRAY_LENGTH(deviations); d++) {
+            double square = pf_relu6_mean_square(means[m], deviations[d]);
+            assert_true(square >= 0.0 && square <= 36.0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +226,9 @@ int main(void)
         cmocka_unit_test(worth_is_zero_exactly_where_the_weight_is),
         cmocka_unit_test(what_reads_a_dead_channel_goes_first),
         cmocka_unit_test(the_survivors_are_weights_of_the_model),
+        cmocka_unit_test(conflicts_are_decided_by_worth),
+        cmocka_unit_test(a_layer_whose_weights_are_worth_next_to_nothing_keeps_them),
+        cmocka_unit_test(the_mean_square_is_never_beyond_what_can_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,27 @@ static void rising_alpha_keeps_what_the_conflicts_allow(void **state)
     }
 }
 
+static void every_stage_packs_as_the_options_say(void **state)
+{
+    (void)state;
+    for (unsigned kind = PF_STAGES_RISING_ALPHA; kind <= PF_STAGES_PAPER; kind++) {
+        struct pf_schedule_options options = options_of((enum pf_stage_schedule)kind);
+        options.packer = (struct pf_packer_options){PF_PACKER_ITERATED, 0.125, 77};
+        options.saliency = PF_SALIENCY_OUTPUT;
+        options.tile_columns = 24;
+        options.tile_slack = 0.0625;
+        const struct pf_schedule schedule = plan(&options);
+        for (size_t i = 0; i < schedule.n_stages; i++) {
+            const struct pf_combine_options *combine = &schedule.stages[i].combine;
+            assert_int_equal(combine->packer.packer, PF_PACKER_ITERATED);
+            assert_true(combine->packer.effort == 0.125 && combine->tile_slack == 0.0625);
+            assert_int_equal(combine->packer.seed, 77);
+            assert_int_equal(combine->saliency, PF_SALIENCY_OUTPUT);
+            assert_int_equal(combine->tile_columns, 24);
+        }
+    }
+}
+
 static void rising_alpha_ends_at_targets_that_are_no_power_of_two(void **state)
 {
     (void)state;
@@ -290,6 +311,7 @@ int main(void)
         cmocka_unit_test(every_plan_adds_up_and_only_gets_sparser),
         cmocka_unit_test(rising_alpha_doubles_up_to_the_target),
         cmocka_unit_test(rising_alpha_keeps_what_the_conflicts_allow),
+        cmocka_unit_test(every_stage_packs_as_the_options_say),
         cmocka_unit_test(rising_alpha_ends_at_targets_that_are_no_power_of_two),
         cmocka_unit_test(published_prunes_along_the_cubic_in_the_first_half),
         cmocka_unit_test(published_has_fewer_events_in_few_rounds),
