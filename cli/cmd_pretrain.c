@@ -11,19 +11,21 @@
 
 #define COMMAND "pretrain"
 
-enum { KEY_OUT = 0x2000, KEY_TEACHER, KEY_DISTILL, KEY_DISTILL_TEMPERATURE };
+enum { KEY_OUT = 0x2000, KEY_MODEL, KEY_TEACHER, KEY_DISTILL, KEY_DISTILL_TEMPERATURE };
 
 struct pretrain_options {
     struct pf_options_common common;
     struct pf_options_data data;
     struct pf_options_network network;
     struct pf_options_train train;
-    const char *out, *teacher;
+    const char *out, *model, *teacher;
     const char *needs_teacher; /* an option that says nothing without one */
 };
 
 static const struct argp_option own_options[] = {
     {"out", KEY_OUT, "FILE", 0, "where the model goes (dense.pfm)", 1},
+    {"model", KEY_MODEL, "FILE", 0,
+     "go on from this model, dense or packed, instead of from chance; the network is its own", 1},
     {"teacher", KEY_TEACHER, "FILE", 0, "learn from this model too (distillation)", 1},
     {"distill", KEY_DISTILL, "X", 0, "weight of what the teacher says, 0 to 1 (0.9)", 1},
     {"distill-temperature", KEY_DISTILL_TEMPERATURE, "T", 0,
@@ -71,6 +73,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     }
     case KEY_OUT: self->out = arg; break;
+    case KEY_MODEL: self->model = arg; break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is not an option; --help lists them", arg); break;
     case ARGP_KEY_END:
         if (self->needs_teacher != NULL && self->teacher == NULL)
@@ -85,7 +88,8 @@ static const struct argp argp = {
     .options = own_options,
     .parser = parse,
     .children = children,
-    .doc = "Train a dense network on a data set and write it as a model file.\vThe same seed gives "
+    .doc = "Train a network, dense unless --model is packed, on a data set and write it as a model "
+           "file.\vThe same seed gives "
            "the same model, whatever the number of threads."};
 
 struct result {
@@ -94,6 +98,20 @@ struct result {
     size_t n_parameters;
     double seconds;
 };
+
+/* The model given, or one drawn from the seed for the images at hand. */
+static enum pf_status begin_model(const struct pretrain_options *options,
+                                  const struct pf_dataset *training, struct pf_model **model,
+                                  struct pf_error *err)
+{
+    if (options->model != NULL) return pf_model_load(options->model, model, err);
+    struct pf_network network = options->network.network;
+    PF_TRY(pf_options_network_for(&network, training, err));
+    PF_TRY(pf_model_create(&network, NULL, model, err));
+    pf_model_initialise(*model, options->common.seed);
+    pf_dataset_statistics(training, (*model)->input_mean, (*model)->input_std);
+    return PF_OK;
+}
 
 static enum pf_status train(const struct pretrain_options *options,
                             const struct pf_progress *progress, struct result *result,
@@ -107,12 +125,8 @@ static enum pf_status train(const struct pretrain_options *options,
     PF_TRY(pf_dataset_load(&source, PF_SPLIT_TEST, &test, err));
     PF_TRY(pf_dataset_load(&source, PF_SPLIT_TRAIN, &training, err));
 
-    struct pf_network network = options->network.network;
-    PF_TRY(pf_options_network_for(&network, training, err));
     PF_CLEANUP(pf_model_destroyp) struct pf_model *model = NULL;
-    PF_TRY(pf_model_create(&network, NULL, &model, err));
-    pf_model_initialise(model, options->common.seed);
-    pf_dataset_statistics(training, model->input_mean, model->input_std);
+    PF_TRY(begin_model(options, training, &model, err));
 
     struct pf_train_options train_options = options->train.train;
     train_options.seed = options->common.seed;

@@ -2,6 +2,7 @@
 # Real photographs: learning, a disjoint tenth at each of two participants, the array.  Skips where
 # PACKFED_CIFAR10 does not name a folder with CIFAR-10's binary batches.
 [ -n "${PACKFED_CIFAR10:-}" ] || exit 77
+models=$(realpath "$(dirname "$0")/../../models")
 . "$(dirname "$0")/lib.sh"
 
 data="--data cifar10 --data-dir $PACKFED_CIFAR10"
@@ -23,3 +24,8 @@ holds run.json 'abs(s["accuracy_percent"]["array"] - s["accuracy_percent"]["retr
     fail "8 bits lose too much: $(cat run.json)"
 holds run.json 's["array"]["bit_exact"]' || fail "not bit-exact"
 pass "retraining heals, the array agrees"
+
+# shellcheck disable=SC2086
+"$packfed" combine "$models/cifar10-shift-64-128-256.pfm" --alpha 1,1,1 $data --json -q >model.json || fail "models"
+holds model.json '88.2 < s["accuracy_percent"] < 88.5' || fail "models: not as accurate as models/README.md says"
+pass "the model to start from is at $(figure model.json accuracy_percent) %"

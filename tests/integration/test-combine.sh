@@ -30,6 +30,19 @@ refused 2 "packer.*'best'.*kept-weight" "$packfed" combine dense.pfm --packer be
 refused 2 "saliency.*'love'" "$packfed" combine dense.pfm --saliency love
 refused 2 "tile-slack" "$packfed" combine dense.pfm --tile-slack 2
 
+# --- a packed model can be trained on, in one process, with the dense one as teacher
+# shellcheck disable=SC2086
+"$packfed" pretrain $tiny_data --model kept-weight.pfm --teacher dense.pfm --epochs 0.2 --json --out trained.pfm \
+    >trained.json 2>trained.log || fail "training a packed model"
+"$packfed" inspect kept-weight.pfm --json >before.json && "$packfed" inspect trained.pfm --json >after.json ||
+    fail "inspect"
+python3 -c '
+import json
+before, after = (json.load(open(name)) for name in ("before.json", "after.json"))
+assert before["network"] == after["network"] and before["hash"] != after["hash"]
+assert before["nonzeros"] == after["nonzeros"], (before, after)' || fail "training changed the packing"
+refused 1 "missing.pfm" "$packfed" pretrain $tiny_data --model missing.pfm --out x.pfm
+
 # --- without the row permutation there is something to switch
 "$packfed" combine dense.pfm --alpha 4,8 --no-row-permutation >table.txt || fail "table"
 grep -q "do not leave one where the next reads them" table.txt || fail "table: switches"
