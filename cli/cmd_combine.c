@@ -77,18 +77,14 @@ static enum pf_status check_swept_alpha(struct combine_command *self, struct pf_
     return PF_OK;
 }
 
-/* What the last stage of the schedule does.  A schedule is asked for with rounds enough for any
- * number of stages: there is no retraining here. */
+/* What the last stage of the schedule does. */
 static enum pf_status plan_last_stage(struct combine_command *self, const struct pf_model *model,
                                       struct pf_combine_options *options, struct pf_error *err)
 {
-    struct pf_schedule schedule;
     PF_TRY(pf_options_fit_alpha(&self->combine.schedule, model->network.n_blocks, err));
     PF_TRY(check_swept_alpha(self, err));
-    self->combine.schedule.rounds = 4 * PF_MAX_STAGES;
     pf_options_complete(&self->combine, &self->common, &self->array);
-    PF_TRY(pf_schedule_plan(&self->combine.schedule, &schedule, err));
-    *options = schedule.stages[schedule.n_stages - 1].combine;
+    PF_TRY(pf_schedule_plan_last(&self->combine.schedule, options, err));
     return pf_combine_options_validate(options, &model->network, err);
 }
 
@@ -136,16 +132,11 @@ static enum pf_status combine_and_print(const struct combine_command *self,
 {
     PF_CLEANUP(pf_model_destroyp) struct pf_model *combined = NULL;
     struct pf_combine_report report;
-    double accuracy_percent = (double)NAN;
+    double accuracy_percent;
     PF_TRY(pf_model_combine(model, options, &combined, &report, err));
     if (self->out != NULL) PF_TRY(pf_model_save(combined, self->out, err));
-    if (test_set != NULL) {
-        PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
-        struct pf_evaluation evaluation;
-        PF_TRY(pf_pool_create(self->common.threads, &pool, err));
-        PF_TRY(pf_evaluate(combined, test_set, pool, progress, &evaluation, err));
-        accuracy_percent = evaluation.accuracy_percent;
-    }
+    PF_TRY(pf_combine_accuracy(combined, test_set, self->common.threads, progress,
+                               &accuracy_percent, err));
     print_result(self, combined, &report, accuracy_percent);
     return PF_OK;
 }
@@ -175,13 +166,11 @@ int pf_cmd_combine(int argc, char **argv)
     static const struct argp_option options[] = {
         {"out", 'o', "FILE", 0,
          "where to write the combined model, or the table of a sweep as CSV; without it the "
-         "printed "
-         "table is all",
+         "printed table is all",
          0},
         {"sweep", KEY_SWEEP, "alpha=LIST gamma=LIST density=LIST", 0,
          "combine with each of these, one line each, as in --sweep alpha=1,2,4,8 gamma=0,.5; an "
-         "axis "
-         "not named stays as the other options say",
+         "axis not named stays as the other options say",
          0},
         {0},
     };

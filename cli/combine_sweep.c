@@ -64,12 +64,10 @@ static enum pf_status plan(const struct pf_sweep_config *config, const struct pf
                            struct pf_error *err)
 {
     struct pf_schedule_options wanted = *config->schedule;
-    struct pf_schedule schedule;
     if (sweep->gamma.n > 0) wanted.gamma = point->gamma;
     for (uint32_t b = 0; b < wanted.n_blocks; b++)
         if (wanted.alpha[b] > 1 && sweep->alpha.n > 0) wanted.alpha[b] = point->alpha;
-    PF_TRY(pf_schedule_plan(&wanted, &schedule, err));
-    *options = schedule.stages[schedule.n_stages - 1].combine;
+    PF_TRY(pf_schedule_plan_last(&wanted, options, err));
     for (uint32_t b = 0; b < wanted.n_blocks; b++) {
         if (wanted.alpha[b] > 1 && sweep->density.n > 0) options->density[b] = point->density;
         if (config->schedule->alpha[b] == 1) continue;
@@ -77,21 +75,6 @@ static enum pf_status plan(const struct pf_sweep_config *config, const struct pf
         point->density = options->density[b];
     }
     point->gamma = wanted.gamma;
-    return PF_OK;
-}
-
-static enum pf_status evaluate(const struct pf_sweep_config *config, const struct pf_model *model,
-                               struct point *point, struct pf_error *err)
-{
-    point->accuracy_percent = (double)NAN;
-    if (config->test_set == NULL) return PF_OK;
-    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
-    struct pf_evaluation evaluation;
-    PF_TRY(pf_pool_create(config->n_threads, &pool, err));
-    const struct pf_progress only_stop = {.stop = config->progress != NULL ? config->progress->stop
-                                                                           : NULL};
-    PF_TRY(pf_evaluate(model, config->test_set, pool, &only_stop, &evaluation, err));
-    point->accuracy_percent = evaluation.accuracy_percent;
     return PF_OK;
 }
 
@@ -109,7 +92,10 @@ static enum pf_status measure(const struct pf_sweep_config *config, const struct
     for (size_t l = 0; l < report.n_layers; l++)
         included[l] = pf_model_layer_alpha(config->model, l, config->schedule->alpha) > 1;
     point->row = pf_combine_total(&report, config->array, included);
-    return evaluate(config, combined, point, err);
+    const struct pf_progress only_stop = {.stop = config->progress != NULL ? config->progress->stop
+                                                                           : NULL};
+    return pf_combine_accuracy(combined, config->test_set, config->n_threads, &only_stop,
+                               &point->accuracy_percent, err);
 }
 
 /* ---- as a table, as CSV, as JSON ----------------------------------------------------------- */

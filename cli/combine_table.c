@@ -1,5 +1,6 @@
 #include "cli/combine_table.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "common/base/text.h"
@@ -77,6 +78,21 @@ static double share(double part, double whole)
 double pf_combine_row_kept(const struct pf_combine_row *row)
 {
     return share(row->weight_after, row->weight_before);
+}
+
+enum pf_status pf_combine_accuracy(const struct pf_model *combined,
+                                   const struct pf_dataset *test_set, size_t n_threads,
+                                   const struct pf_progress *progress, double *accuracy_percent,
+                                   struct pf_error *err)
+{
+    *accuracy_percent = (double)NAN;
+    if (test_set == NULL) return PF_OK;
+    PF_CLEANUP(pf_pool_destroyp) struct pf_pool *pool = NULL;
+    struct pf_evaluation evaluation;
+    PF_TRY(pf_pool_create(n_threads, &pool, err));
+    PF_TRY(pf_evaluate(combined, test_set, pool, progress, &evaluation, err));
+    *accuracy_percent = evaluation.accuracy_percent;
+    return PF_OK;
 }
 
 /* ---- as a table --------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "common/combine/combine.h"
+#include "common/nn/train.h"
 #include "sim/array/array.h"
 
 /* The figures of one layer, or of several together. */
@@ -25,6 +26,12 @@ struct pf_combine_row pf_combine_total(const struct pf_combine_report *report,
 
 double pf_combine_row_utilisation(const struct pf_combine_row *row);
 double pf_combine_row_kept(const struct pf_combine_row *row); /* share of Σ|w| */
+
+/* On the test set; NaN without one (NULL). */
+PF_NODISCARD enum pf_status pf_combine_accuracy(const struct pf_model *combined,
+                                                const struct pf_dataset *test_set, size_t n_threads,
+                                                const struct pf_progress *progress,
+                                                double *accuracy_percent, struct pf_error *err);
 
 /* The table on stdout, with what it says of tiles and switches below. */
 void pf_combine_print_table(const struct pf_model *model, const struct pf_combine_report *report,

@@ -1,5 +1,6 @@
 #include "common/combine/columns.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -48,6 +49,13 @@ enum pf_status pf_columns_init(struct pf_columns *self, const struct pf_grouping
     }
     for (uint32_t k = 0; k < n_columns; k++) take_column(self, worth, n_columns, k);
     return PF_OK;
+}
+
+float pf_largest_worth(const float *worth, size_t n)
+{
+    float most = 0.0f;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(worth[i]));
+    return most;
 }
 
 /* ---- groups that grow --------------------------------------------------------------------- */
@@ -108,10 +116,7 @@ uint64_t pf_open_groups_admit_cost(const struct pf_open_groups *self)
 void pf_open_groups_join(struct pf_open_groups *self, uint32_t group, uint32_t column,
                          uint32_t shared)
 {
-    const struct pf_columns *columns = self->columns;
-    uint64_t *covered = self->covered + group * columns->n_words;
-    const uint64_t *rows = pf_column_rows(columns, column);
-    for (size_t w = 0; w < columns->n_words; w++) covered[w] |= rows[w];
+    pf_column_cover(self->columns, column, self->covered + group * self->columns->n_words);
     self->n_members[group]++;
     self->conflicts[group] += shared;
     if (group == self->n) self->n++;

@@ -53,6 +53,23 @@ static inline uint32_t pf_count_common(const uint64_t *a, const uint64_t *b, siz
     return (uint32_t)sum;
 }
 
+/* Whether two columns alone have more conflicts than a group may have. */
+static inline bool pf_columns_conflict(const struct pf_columns *self, size_t a, size_t b)
+{
+    return pf_count_common(pf_column_rows(self, a), pf_column_rows(self, b), self->n_words) >
+           self->conflict_limit;
+}
+
+/* covered[n_words] ← with the rows of the column. */
+static inline void pf_column_cover(const struct pf_columns *self, size_t column, uint64_t *covered)
+{
+    const uint64_t *rows = pf_column_rows(self, column);
+    for (size_t w = 0; w < self->n_words; w++) covered[w] |= rows[w];
+}
+
+/* The largest |worth| of n. */
+float pf_largest_worth(const float *worth, size_t n);
+
 /* Nominal nanoseconds that a search may spend.  They count work, not time: the same search does the
  * same steps on every machine. */
 struct pf_effort {

@@ -194,14 +194,12 @@ static enum pf_status regroup(const struct pf_layer *given, struct matrix *matri
     PF_CLEANUP(pf_grouping_finish) struct pf_grouping grouping = {0};
     report->nonzeros_pruned = count_nonzeros(matrix->worth, n);
     if (report->nonzeros_pruned > 0) {
-        struct pf_group_bounds bounds;
         PF_TRY(group(matrix, order, &grouping, err));
         report->groups_untiled = grouping.n_groups;
         PF_TRY(fill_tiles(matrix, order, &grouping, err));
         report->nonzeros_pruned = count_nonzeros(matrix->worth, n);
-        PF_TRY(pf_group_bounds(matrix->worth, n_rows, n_columns, &order->rule, grouping.n_groups,
-                               &bounds, err));
-        report->groups_bound = bounds.groups;
+        PF_TRY(pf_fewest_groups(matrix->worth, n_rows, n_columns, &order->rule,
+                                &report->groups_bound, err));
         PF_TRY(pf_kept_bound(matrix->weights, n_rows, n_columns, grouping.n_groups,
                              &report->kept_bound, err));
         pf_prune_conflicts(matrix->worth, n_rows, &grouping);

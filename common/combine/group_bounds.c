@@ -38,9 +38,7 @@ static enum pf_status conflict_graph_init(struct conflict_graph *self,
         return pf_no_memory(err, "bounding groups");
     for (size_t i = 0; i < self->n; i++) {
         for (size_t j = 0; j < self->n; j++) {
-            uint64_t apart =
-                i != j && pf_count_common(pf_column_rows(columns, i), pf_column_rows(columns, j),
-                                          columns->n_words) > columns->conflict_limit;
+            uint64_t apart = i != j && pf_columns_conflict(columns, i, j);
             self->edges[i * self->n_words + j / PF_WORD_BITS] |= apart << j % PF_WORD_BITS;
         }
     }
@@ -131,15 +129,22 @@ enum pf_status pf_kept_bound(const float *worth, size_t n_rows, size_t n_columns
     return PF_OK;
 }
 
-enum pf_status pf_group_bounds(const float *worth, uint32_t n_rows, uint32_t n_columns,
-                               const struct pf_grouping_rule *rule, uint32_t n_groups,
-                               struct pf_group_bounds *bounds, struct pf_error *err)
+enum pf_status pf_fewest_groups(const float *worth, uint32_t n_rows, uint32_t n_columns,
+                                const struct pf_grouping_rule *rule, uint32_t *n_groups,
+                                struct pf_error *err)
 {
     PF_TRY(pf_grouping_check(n_rows, n_columns, rule, err));
     PF_CLEANUP(pf_columns_finish) struct pf_columns columns = {0};
     PF_TRY(pf_columns_init(&columns, rule, worth, n_rows, n_columns, err));
+    return pf_columns_bound(&columns, n_groups, err);
+}
+
+enum pf_status pf_group_bounds(const float *worth, uint32_t n_rows, uint32_t n_columns,
+                               const struct pf_grouping_rule *rule, uint32_t n_groups,
+                               struct pf_group_bounds *bounds, struct pf_error *err)
+{
     struct pf_group_bounds found = {0};
-    PF_TRY(pf_columns_bound(&columns, &found.groups, err));
+    PF_TRY(pf_fewest_groups(worth, n_rows, n_columns, rule, &found.groups, err));
     PF_TRY(pf_kept_bound(worth, n_rows, n_columns, n_groups, &found.kept, err));
     *bounds = found;
     return PF_OK;

@@ -56,8 +56,7 @@ static size_t choose_partner(struct filling *self, size_t *n, size_t conflicts_l
 
 static void add_column(struct filling *self, uint32_t column, uint32_t group)
 {
-    const uint64_t *rows = pf_column_rows(self->columns, column);
-    for (size_t w = 0; w < self->columns->n_words; w++) self->covered[w] |= rows[w];
+    pf_column_cover(self->columns, column, self->covered);
     self->group[column] = group;
 }
 

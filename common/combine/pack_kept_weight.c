@@ -3,7 +3,7 @@
  * The number of groups comes from the packers before: the published rule, iterated first fit, and
  * what slot_search.h can fit into fewer.  At that number it then looks for the columns that lose
  * least to conflicts.  Should the published rule have needed no more groups and kept more weight,
- * which has not been seen, its grouping stands. */
+ * its grouping stands. */
 #include <math.h>
 #include <string.h>
 

@@ -30,17 +30,13 @@ static void weigh_pairs(const struct pf_columns *columns, const float *worth, ui
                         int64_t *weight)
 {
     size_t n = columns->n;
-    float most = 0.0f;
-    for (size_t i = 0; i < (size_t)columns->n_rows * n_columns; i++)
-        most = fmaxf(most, fabsf(worth[i]));
+    double scale = UNIT / (double)pf_largest_worth(worth, (size_t)columns->n_rows * n_columns);
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < i; j++) {
-            if (pf_count_common(pf_column_rows(columns, i), pf_column_rows(columns, j),
-                                columns->n_words) > columns->conflict_limit)
-                continue;
+            if (pf_columns_conflict(columns, i, j)) continue;
             weight[i * n + j] = weight[j * n + i] =
                 BONUS - loss_of(worth, columns->n_rows, n_columns, columns->number[i],
-                                columns->number[j], UNIT / (double)most);
+                                columns->number[j], scale);
         }
     }
 }

@@ -96,6 +96,12 @@ PF_NODISCARD enum pf_status pf_group_bounds(const float *worth, uint32_t n_rows,
                                             const struct pf_grouping_rule *rule, uint32_t n_groups,
                                             struct pf_group_bounds *bounds, struct pf_error *err);
 
+/* *n_groups ← pf_group_bounds' groups alone. */
+PF_NODISCARD enum pf_status pf_fewest_groups(const float *worth, uint32_t n_rows,
+                                             uint32_t n_columns,
+                                             const struct pf_grouping_rule *rule,
+                                             uint32_t *n_groups, struct pf_error *err);
+
 /* *kept ← the share of Σ|worth| that each row's n_groups largest hold. */
 PF_NODISCARD enum pf_status pf_kept_bound(const float *worth, size_t n_rows, size_t n_columns,
                                           size_t n_groups, double *kept, struct pf_error *err);

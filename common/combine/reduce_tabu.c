@@ -70,9 +70,7 @@ enum pf_status pf_columns_apart(const struct pf_columns *columns, uint8_t **apar
     if (table == NULL) return pf_no_memory(err, "grouping columns");
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            table[i * n + j] =
-                i != j && pf_count_common(pf_column_rows(columns, i), pf_column_rows(columns, j),
-                                          columns->n_words) > 0;
+            table[i * n + j] = i != j && pf_columns_conflict(columns, i, j);
     *apart = table;
     return PF_OK;
 }

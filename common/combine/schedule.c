@@ -222,6 +222,17 @@ enum pf_status pf_schedule_plan(const struct pf_schedule_options *options,
     return PF_OK;
 }
 
+enum pf_status pf_schedule_plan_last(const struct pf_schedule_options *options,
+                                     struct pf_combine_options *combine, struct pf_error *err)
+{
+    struct pf_schedule_options at_once = *options;
+    struct pf_schedule schedule;
+    at_once.rounds = 4 * PF_MAX_STAGES; /* enough for any number of stages */
+    PF_TRY(pf_schedule_plan(&at_once, &schedule, err));
+    *combine = schedule.stages[schedule.n_stages - 1].combine;
+    return PF_OK;
+}
+
 uint32_t pf_schedule_rounds(const struct pf_schedule *self)
 {
     uint32_t rounds = 0;

@@ -67,6 +67,12 @@ void pf_schedule_options_default(struct pf_schedule_options *options);
 PF_NODISCARD enum pf_status pf_schedule_plan(const struct pf_schedule_options *options,
                                              struct pf_schedule *schedule, struct pf_error *err);
 
+/* What the last stage combines, whatever rounds the options have: for combining at once, without
+ * retraining. */
+PF_NODISCARD enum pf_status pf_schedule_plan_last(const struct pf_schedule_options *options,
+                                                  struct pf_combine_options *combine,
+                                                  struct pf_error *err);
+
 uint32_t pf_schedule_rounds(const struct pf_schedule *self);
 
 #endif

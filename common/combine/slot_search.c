@@ -33,9 +33,7 @@ static enum pf_status scale_worth(struct pf_slot_search *self, const float *wort
     size_t n = (size_t)columns->n_rows * n_columns;
     self->worth = PF_ALLOC(columns->n * self->stride, int16_t);
     if (self->worth == NULL) return pf_no_memory(err, "grouping columns");
-    float most = 0.0f;
-    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(worth[i]));
-    double scale = (double)PF_MAX_WORTH / (double)most;
+    double scale = (double)PF_MAX_WORTH / (double)pf_largest_worth(worth, n);
     for (size_t r = 0; r < columns->n_rows; r++) {
         for (size_t c = 0; c < columns->n; c++) {
             double w = fabs((double)worth[r * n_columns + columns->number[c]]);
@@ -135,8 +133,7 @@ static size_t measure_rest(struct pf_slot_search *self, size_t group, uint32_t t
     for (uint32_t s = 0; s < columns->alpha; s++) {
         uint32_t column = group_slots(self, group)[s];
         if (s == taken_slot || column == columns->n) continue;
-        const uint64_t *rows = pf_column_rows(columns, column);
-        for (size_t w = 0; w < columns->n_words; w++) self->covered[w] |= rows[w];
+        pf_column_cover(columns, column, self->covered);
         n_filled += columns->n_filled[column];
         if (self->worth == NULL) continue;
         const int16_t *worth = self->worth + column * self->stride;

@@ -122,6 +122,25 @@ static void rising_alpha_keeps_what_the_conflicts_allow(void **state)
     }
 }
 
+static void combining_at_once_does_what_the_last_stage_does(void **state)
+{
+    (void)state;
+    for (unsigned kind = PF_STAGES_RISING_ALPHA; kind <= PF_STAGES_PAPER; kind++) {
+        struct pf_schedule_options options = options_of((enum pf_stage_schedule)kind);
+        options.rounds = 256;
+        const struct pf_schedule schedule = plan(&options);
+        const struct pf_combine_options *last = &schedule.stages[schedule.n_stages - 1].combine;
+        options.rounds = 1; /* too few for the stages, which does not matter here */
+        struct pf_combine_options combine;
+        assert_int_equal(pf_schedule_plan_last(&options, &combine, NULL), PF_OK);
+        for (size_t b = 0; b < 3; b++) {
+            assert_int_equal(combine.alpha[b], last->alpha[b]);
+            assert_true(combine.density[b] == last->density[b]);
+        }
+        assert_true(combine.permute_rows == last->permute_rows);
+    }
+}
+
 static void every_stage_packs_as_the_options_say(void **state)
 {
     (void)state;
@@ -311,6 +330,7 @@ int main(void)
         cmocka_unit_test(every_plan_adds_up_and_only_gets_sparser),
         cmocka_unit_test(rising_alpha_doubles_up_to_the_target),
         cmocka_unit_test(rising_alpha_keeps_what_the_conflicts_allow),
+        cmocka_unit_test(combining_at_once_does_what_the_last_stage_does),
         cmocka_unit_test(every_stage_packs_as_the_options_say),
         cmocka_unit_test(rising_alpha_ends_at_targets_that_are_no_power_of_two),
         cmocka_unit_test(published_prunes_along_the_cubic_in_the_first_half),
